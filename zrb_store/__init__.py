@@ -78,6 +78,8 @@ def __getattr__(name: str) -> Any:
 
 
 class _Steps:
+    """Runs steps of the attempt that the code runs in."""
+
     def __call__(self, name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
         """Run a function once per task, as `Attempt.step` does, in the attempt that the code runs in.
 
@@ -99,7 +101,7 @@ class _Steps:
 
         The changes are committed with a row of the table `zrb_store_done`, which names the step. If the process dies
         after the commit, the task's next attempt finds the row and does not run the function. The step counts as
-        declared `once`. `attempt.step.transaction` is the same, and `run.task.transaction` makes a task of it.
+        declared `once`. `attempt.step.transaction` is the same, and `run.task.transaction` makes it a task.
 
         Args:
             engine: An engine of SQLAlchemy. One of `create_async_engine` needs a coroutine function, and the call

@@ -37,6 +37,7 @@ def test_the_changes_are_committed_with_their_step(store: Store, shop: Shop) -> 
     assert faults(store) == []
 
 
+@pytest.mark.promise(number=22)
 @pytest.mark.parametrize("point", POINTS)
 def test_a_kill_at_any_point_leaves_each_order_once(store: Store, location: str, shop: Shop, point: str) -> None:
     with Child(load_in_a_child, location, shop.location, 3, f"crash_at={point}#2") as child:
@@ -144,7 +145,7 @@ def test_a_commit_by_the_driver_is_noticed(store: Store, shop: Shop) -> None:
     with store.session("s").run() as run, run.attempt("load"):
         with pytest.raises(ZrbStoreError, match="by itself"):
             step.transaction(shop.engine, "order", commits)
-        with pytest.raises(ZrbStoreError, match="by itself, so that nobody knows"):
+        with pytest.raises(ZrbStoreError, match="by itself, and how much"):
             step.transaction(shop.engine, "order", commits)
     assert shop.orders() == [1]
 

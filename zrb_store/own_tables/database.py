@@ -115,7 +115,7 @@ class UserDatabase:
             with self.engine.connect() as connection:
                 return done.holder(connection, key)
         except sa.exc.DBAPIError as error:
-            return f"nobody can tell who ({self.reason(error)})"
+            return f"its process is unknown ({self.reason(error)})"
 
     def _writer(self) -> str:
         """Say which process holds the write lock of the file, as Linux tells."""

@@ -153,9 +153,9 @@ class Once:
     def _ended_by_itself(self) -> StepUncertain:
         key = self._key
         return StepUncertain(
-            f"the function of {self._what} has committed by itself, so that nobody knows what of it is done: find out, "
-            f"then delete the row of {done.NAME} in {self._database.name} whose identity is {key.identity} and whose "
-            f"item is {key.item}, or mark it as completed by `zrb-store mark`"
+            f"the function of {self._what} has committed by itself, and how much of its work is done is unknown: find "
+            f"out, then delete the row of {done.NAME} in {self._database.name} with identity {key.identity} and item "
+            f"{key.item}, or mark it as completed by `zrb-store mark`"
         )
 
 
