@@ -122,8 +122,10 @@ class Wing(NamedTuple):
     """`MODULE:FUNCTION` that plans what becomes of a task's steps of its kinds (`PlanSteps` of plugin/resume.py)."""
     step_transaction: str | None = None
     """`MODULE:FUNCTION` that runs a step as a transaction of the user's database."""
+    delivery_transaction: str | None = None
+    """`MODULE:CLASS` of the context of a delivery that is a transaction of the user's database."""
     facts: Mapping[str, str] = {}
-    """`MODULE:FUNCTION` that returns what is said of an attempt of a step beside its name, or None; by the kind of the step."""
+    """`MODULE:FUNCTION` that returns what is said of an attempt beside the name of its step, or None; by its kind."""
 
 
 @functools.cache
@@ -145,7 +147,15 @@ def is_whole() -> bool:
     return len(installed()) == len(NAMES)
 
 
-Point = Literal["command_resumer", "figures", "notifier", "recorded_step", "step_transaction", "web_pages"]
+Point = Literal[
+    "command_resumer",
+    "figures",
+    "notifier",
+    "recorded_step",
+    "step_transaction",
+    "delivery_transaction",
+    "web_pages",
+]
 
 
 def place_of(point: Point) -> str | None:

@@ -178,11 +178,11 @@ class Attempt(OpenAttempt):
         """
         current = current_attempt.get()
         if current is self:
-            return self
+            return super().owner_of_change()
         if isinstance(current, Step) and current.parent is self:
             return current.owner_of_change()
         step = self._steps and self._steps.only_open()
-        return step.owner_of_change() if step else self
+        return step.owner_of_change() if step else super().owner_of_change()
 
     def complete(self, result: Any = NO_RESULT, *, queue: str | None = None) -> Encoded | None:
         """Complete the attempt and push its result, in one transaction. Its steps that still run are given back.

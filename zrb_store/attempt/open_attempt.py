@@ -124,6 +124,7 @@ class OpenAttempt(AttemptReference):
     _raised: str | None = None  # the encoded error of a step, if it may be raised again
     _commands: Sequence[tuple[int, str | None]] = ()  # of the steps inside that its end has closed
     _output: Output | None = None  # made when something is printed; steps have none
+    is_elsewhere: str | None = None  # that it is a transaction of another database, in which no queue can be changed
 
     def __init__(self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int) -> None:
         super().__init__(xcoms.database, xcoms.session, attempt_id, task, number, fence)
@@ -150,6 +151,18 @@ class OpenAttempt(AttemptReference):
     def is_open(self) -> bool:
         """Whether this process began the attempt and has neither ended nor left it, as far as this object knows."""
         return self._open and self._pid == os.getpid()
+
+    def reopen(self) -> None:
+        """Note that the transaction in which it has completed was rolled back."""
+        self._open = True
+
+    def owner_of_change(self) -> Owner:
+        if self.is_elsewhere is not None:
+            raise ZrbStoreError(
+                f"{self.is_elsewhere}, and what it changes in queues could not be committed with it: "
+                "push and take before it or after it"
+            )
+        return self
 
     def _refuse_other_process(self) -> None:
         if self._pid != os.getpid():
@@ -246,20 +259,10 @@ def status_after(error: BaseException) -> str:
 class Step(OpenAttempt):
     """An open step of the attempt `parent`. It completes with its result, which stays in its row."""
 
-    is_elsewhere: str | None = None  # that it is a transaction of another database, in which no queue can be changed
-
     def __init__(self, parent: OpenAttempt, step_id: int, task: str, number: int, step: str) -> None:
         super().__init__(parent.xcom, step_id, task, number, parent.fence)
         self.parent = parent
         self.step = step  # its name, such as `page~2`
-
-    def owner_of_change(self) -> Owner:
-        if self.is_elsewhere is not None:
-            raise ZrbStoreError(
-                f"{self.is_elsewhere}, and what it changes in queues could not be committed with it: "
-                "push and take before it or after it"
-            )
-        return self
 
     def complete(self, result: Any = NO_RESULT, *, arguments: str | None = None) -> Encoded:
         """Complete the step and store its result, in one transaction, and return the result as it was stored.
@@ -287,10 +290,6 @@ class Step(OpenAttempt):
         if not self.restorable:
             self.parent.restorable = False  # its value is in a queue, whichever of the two pushed it
         return item
-
-    def reopen(self) -> None:
-        """Note that the transaction in which it has completed was rolled back."""
-        self._open = True
 
     def _encode(self, result: Any) -> Encoded:
         limit = self._xcoms.max_value

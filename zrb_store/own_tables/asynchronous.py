@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from zrb_store.db.core import sa
+from zrb_store.errors import InvalidArgument
 from zrb_store.own_tables.database import UserDatabase
 
 
@@ -20,7 +21,8 @@ def is_engine(engine: object) -> bool:
 
 def database(engine: object, what: str) -> UserDatabase:
     """Return the database of an asynchronous engine, for code that `run` runs."""
-    assert isinstance(engine, AsyncEngine)
+    if not isinstance(engine, AsyncEngine):
+        raise InvalidArgument(f"{what} needs an engine of `create_async_engine`, not a {type(engine).__name__}")
     return UserDatabase(engine.sync_engine, what, pause=lambda seconds: await_only(asyncio.sleep(seconds)))
 
 
@@ -34,6 +36,12 @@ def caller(
         return await_only(function(AsyncConnection(engine, connection), *args, **kwargs))
 
     return call
+
+
+def connection(engine: object, connection: sa.Connection) -> AsyncConnection:
+    """Return a connection as coroutines use it."""
+    assert isinstance(engine, AsyncEngine)
+    return AsyncConnection(engine, connection)
 
 
 async def run(work: Callable[[], Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, Protocol
 
 from zrb_store import codec
@@ -31,6 +31,21 @@ class Committed(NamedTuple):
     ran: bool = False  # whether the function has just run: then `value` is what it returned
 
 
+class NotCommittedError(Exception):
+    """The connection was lost during a COMMIT that was not executed."""
+
+
+class Begun(NamedTuple):
+    """The open transaction of an execution."""
+
+    connection: sa.Connection
+    stack: contextlib.ExitStack
+
+    def close(self) -> None:
+        """Roll it back, unless it is committed."""
+        self.stack.close()
+
+
 class Proof(Protocol):
     """What tells whether an execution has happened, in the same transaction as what it has changed."""
 
@@ -55,9 +70,49 @@ class Once:
         self._what = what
         self._store = store
         self._deadline = clock.monotonic() + store.timeout
-        self._is_looking = True  # whether nothing has run yet in this transaction
-        self._is_sent = False  # whether its COMMIT was sent
         self.is_unknown = False  # whether nobody knows if it was committed
+
+    def begin(self) -> Begun | done.Found:
+        """Begin its transaction, or return what is committed. Wait while another transaction has it."""
+        while True:
+            stack = contextlib.ExitStack()
+            try:
+                connection = stack.enter_context(self._database.transaction())
+                found = self._proof.claim(connection)
+            except sa.exc.DBAPIError as error:
+                stack.close()
+                self._after_looking(error)
+                continue
+            except BaseException:
+                stack.close()
+                raise
+            if found == "ours":
+                self.is_unknown = False
+                return Begun(connection, stack)
+            stack.close()
+            if isinstance(found, done.Found):
+                self.is_unknown = False
+                return found
+            self._wait(None)
+
+    def end(self, begun: Begun, item: Encoded) -> None:
+        """Commit its transaction, with the result. If the answer is lost, find out whether it was committed."""
+        failpoint("own_tables:before")
+        if not self._proof.write(begun.connection, item):
+            raise self._ended_by_itself()
+        failpoint("own_tables:inside")
+        try:
+            begun.connection.commit()
+        except sa.exc.DBAPIError as error:
+            begun.close()
+            if not self._database.is_gone(error):
+                raise
+            self.is_unknown = True  # the proof tells, once the database answers
+            again = self.begin()
+            if isinstance(again, Begun):
+                again.close()
+                raise NotCommittedError(self._database.reason(error)) from error
+        failpoint("own_tables:after")
 
     def commit(
         self,
@@ -69,67 +124,49 @@ class Once:
 
         `tell` gets a line if the function runs again.
         """
-        tries = 0
-        while True:
-            self._is_looking, self._is_sent = True, False
+        for tries in range(1, MOST_TRIES + 1):
+            begun = self.begin()
+            if isinstance(begun, done.Found):
+                return Committed(self._whole(begun))
             try:
-                with self._database.transaction() as connection:
-                    found = self._proof.claim(connection)
-                    if isinstance(found, done.Found):
-                        self.is_unknown = False
-                        return Committed(self._whole(found))
-                    if found == "ours":
-                        self.is_unknown, self._is_looking = False, False
-                        tries += 1
-                        return self._run(connection, function, encode)
-                self._wait(None)
-            except sa.exc.DBAPIError as error:
-                self._after(error, tries, tell)
+                with begun.stack:
+                    with self.kept_open(begun):
+                        value = function(begun.connection)
+                        item = encode(value)
+                    self.end(begun, item)
             except Exception as error:
-                if not self._database.is_conflict(error):  # of the driver, which the function may use by itself
+                if tries == MOST_TRIES or not self._may_run_again(error):
                     raise
-                self._after(error, tries, tell)
+                tell(
+                    f"{self._what} was rolled back by {self._database.name} ({self._database.reason(error)}): "
+                    f"its function runs again ({tries + 1} of {MOST_TRIES})"
+                )
+                self._database.pause(_PAUSE)
+            else:
+                return Committed(item.data, value, ran=True)
+        raise AssertionError
 
-    def _run(
-        self,
-        connection: sa.Connection,
-        function: Callable[[sa.Connection], Any],
-        encode: Callable[[Any], Encoded],
-    ) -> Committed:
-        with self._proof.around(connection), kept_open(connection, self._what):
-            value = function(connection)
-            item = encode(value)
-        failpoint("own_tables:before")
-        if not self._proof.write(connection, item):
-            raise self._ended_by_itself()
-        failpoint("own_tables:inside")
-        self._is_sent = True
-        connection.commit()
-        failpoint("own_tables:after")
-        return Committed(item.data, value, ran=True)
+    @contextlib.contextmanager
+    def kept_open(self, begun: Begun) -> Iterator[None]:
+        """Surround what the user does in the transaction."""
+        with self._proof.around(begun.connection), kept_open(begun.connection, self._what):
+            yield
 
-    def _after(self, error: Exception, tries: int, tell: Callable[[str], None]) -> None:
-        """Decide after an error: return to try again, or raise one."""
+    def _may_run_again(self, error: Exception) -> bool:
+        """Whether nothing was committed, only because of another transaction or a lost connection."""
+        return isinstance(error, NotCommittedError) or self._database.is_conflict(error)
+
+    def _after_looking(self, error: Exception) -> None:
+        """Decide after an error before anything has run: return to try again, or raise one."""
         database = self._database
-        if self._is_looking and done_is_missing(error):
+        if _is_missing(error):
             database.make_table()
-        elif self._is_looking and (database.is_conflict(error) or database.is_gone(error)):
+        elif database.is_conflict(error) or database.is_gone(error):
             self._wait(error)
-        elif self._is_sent and database.is_gone(error):
-            self.is_unknown = True  # the row tells, once the database answers
-            self._wait(error)
-        elif self._is_looking:
+        else:
             with database.engine.connect() as connection:
                 done.is_missing(connection)  # raises an error if it is another table
             raise StoreUnavailable(f"{self._what} cannot use {database.name}: {database.reason(error)}") from error
-        elif database.is_conflict(error) and tries < MOST_TRIES:
-            tell(
-                f"{self._what} was rolled back by {database.name} because of another transaction "
-                f"({database.reason(error)}): its function runs again ({tries + 1} of {MOST_TRIES})"
-            )
-            database.pause(_PAUSE)
-        else:
-            raise error
 
     def _wait(self, error: Exception | None) -> None:
         """Pause before the next try. When the usual time is over, say what to do instead."""
@@ -159,7 +196,7 @@ class Once:
         )
 
 
-def done_is_missing(error: BaseException) -> bool:
+def _is_missing(error: BaseException) -> bool:
     """Whether a database refused a statement because it has no table `zrb_store_done`."""
     cause = getattr(error, "orig", None) or error
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)

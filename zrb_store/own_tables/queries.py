@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, Protocol
 from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries.attempts import attempt_as
+from zrb_store.queries.values import is_same_value
 
 KIND: Final = "transaction"
 """The kind of a step that is a transaction of another database."""
@@ -55,6 +56,36 @@ def execution(executor: Executor, attempt_id: int, step: str) -> Execution | Non
     """Return the execution of a step that an attempt is about to begin; None if the attempt was removed."""
     rows = executor.execute(_execution(), {"attempt_id": attempt_id, "step": step})
     return Execution(*rows[0]) if rows else None
+
+
+class TakenValue(NamedTuple):
+    """What the key of a value needs."""
+
+    identity: str  # of the session that its queue is of
+    cycle: int  # how often it was requeued, or replaced
+
+
+@statement
+def _taken_value() -> sa.Select[*Row]:
+    again = sa.select(sa.func.count()).where(
+        is_same_value(t.returned, t.value), t.returned.c.failed_deliveries == literal(0)
+    )
+    replaced = sa.select(sa.func.count()).where(is_same_value(t.replaced, t.value))
+    return (
+        sa.select(t.session.c.identity, again.scalar_subquery() + replaced.scalar_subquery())
+        .select_from(t.value.join(t.queue).join(t.session, t.session.c.id == t.queue.c.session_id))
+        .where(
+            t.session.c.name == bindparam("session"),
+            t.queue.c.name == bindparam("queue"),
+            t.value.c.seq == bindparam("seq", type_=sa.BigInteger),
+        )
+    )
+
+
+def taken_value(executor: Executor, session: str, queue: str, seq: int) -> TakenValue | None:
+    """Return what the key of a value needs; None if it was removed."""
+    rows = executor.execute(_taken_value(), {"session": session, "queue": queue, "seq": seq})
+    return TakenValue(*rows[0]) if rows else None
 
 
 class Attributes(NamedTuple):

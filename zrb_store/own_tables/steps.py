@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, Step
@@ -17,8 +16,8 @@ from zrb_store.names import check_step_name
 from zrb_store.own_tables import done, queries, store
 from zrb_store.own_tables.database import UserDatabase
 from zrb_store.own_tables.once import Once, decoded
+from zrb_store.own_tables.proofs import InRow, InStore
 from zrb_store.own_tables.queries import KIND, Attributes, Execution
-from zrb_store.queries import attempts
 from zrb_store.queries.steps import StepRecord
 
 Function = Callable[..., Any]
@@ -77,7 +76,7 @@ def _commit(
     what = f"step {step.step} ({step.full_name})"
     key = done.Key(execution.identity, "step", attempt.task, step.step, execution.cycle)
     is_store = store.is_store(database.engine, attempt.database)
-    proof = InStore(step) if is_store else InRow(step, key)
+    proof = InStore(step, step.complete) if is_store else InRow(step, key, attempt.session)
     if not is_store or database.is_async:
         step.is_elsewhere = f"{what} is a transaction of {database.name}"
 
@@ -100,53 +99,6 @@ def _commit(
     if step.is_open:
         step.complete(Encoded(committed.data, "", 0))
     return decoded(committed)
-
-
-class InRow:
-    """The row of a step in the user's database is the proof that it has happened."""
-
-    def __init__(self, step: Step, key: done.Key) -> None:
-        self._step = step
-        self._key = key
-
-    def claim(self, connection: sa.Connection) -> done.Found | Literal["ours", "held"]:
-        return done.claim(connection, self._key, self._step.session)
-
-    def around(self, connection: sa.Connection) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
-    def write(self, connection: sa.Connection, item: Encoded) -> bool:
-        if not done.write(connection, self._key, item.data):
-            return False
-        if not attempts.may_write(self._step.database, self._step.id):
-            self._step.refuse_if_closed()
-        return True
-
-
-class InStore:
-    """A step that completes in the user's own transaction is the proof that it has happened."""
-
-    def __init__(self, step: Step) -> None:
-        self._step = step
-        self._written: str | None = None
-
-    def claim(self, connection: sa.Connection) -> done.Found | Literal["ours", "held"]:
-        step, written = self._step, self._written
-        if written is not None and attempts.status_of(step.database, step.id) == "completed":
-            return done.Found(written)
-        step.reopen()
-        return "ours"
-
-    def around(self, connection: sa.Connection) -> contextlib.AbstractContextManager[None]:
-        if connection.dialect.is_async:  # the store is used without `await`
-            return contextlib.nullcontext()
-        return store.in_transaction_of(connection, self._step.database)
-
-    def write(self, connection: sa.Connection, item: Encoded) -> bool:
-        with store.in_transaction_of(connection, self._step.database):
-            self._step.complete(item)
-        self._written = item.data
-        return True
 
 
 def _refuse(attempt: Attempt, execution: Execution, name: str, known: StepRecord | None) -> None:

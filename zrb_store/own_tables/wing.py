@@ -8,4 +8,5 @@ WING = Wing(
     db_commands=(f"{__package__}.commands:own_tables",),
     step_transaction=f"{__package__}.steps:transaction",
     facts={"transaction": f"{__package__}.queries:fact"},
+    delivery_transaction=f"{__package__}.deliveries:DeliveryTransaction",
 )

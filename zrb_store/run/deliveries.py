@@ -38,6 +38,7 @@ from zrb_store.queries.values import lock_queue
 from zrb_store.run.lifecycle import RunLifecycle
 from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait, check_seconds
+from zrb_store.wings import needed
 from zrb_store.xcom import Xcom, current_attempt, leave
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
@@ -105,6 +106,15 @@ class Delivery:
         """
         self._note_end(False)
         self.attempt.fail(error, status)
+
+    def transaction(self, engine: Any) -> Any:
+        """Use as `with delivery.transaction(engine) as (connection, value)`: its rows are written exactly once.
+
+        The block has a transaction of your database, as in `step.transaction`; in `async with`, an engine of
+        `create_async_engine`. At its end the changes are committed, and the delivery completes. If the process dies
+        between the two, the next taker completes the delivery, and its block does not run.
+        """
+        return needed("delivery_transaction", "delivery.transaction")(self, engine)
 
     def _note_end(self, completed: bool) -> None:
         if not self._has_ended:
