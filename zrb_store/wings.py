@@ -124,6 +124,8 @@ class Wing(NamedTuple):
     """`MODULE:FUNCTION` that runs a step as a transaction of the user's database."""
     delivery_transaction: str | None = None
     """`MODULE:CLASS` of the context of a delivery that is a transaction of the user's database."""
+    push_with: str | None = None
+    """`MODULE:FUNCTION` that pushes a value in the user's own transaction."""
     facts: Mapping[str, str] = {}
     """`MODULE:FUNCTION` that returns what is said of an attempt beside the name of its step, or None; by its kind."""
 
@@ -154,6 +156,7 @@ Point = Literal[
     "recorded_step",
     "step_transaction",
     "delivery_transaction",
+    "push_with",
     "web_pages",
 ]
 

@@ -44,6 +44,11 @@ def connection(engine: object, connection: sa.Connection) -> AsyncConnection:
     return AsyncConnection(engine, connection)
 
 
+def sync_connection(connection: object) -> sa.Connection | None:
+    """Return the connection below one that coroutines use; None if it is none, or not open."""
+    return connection.sync_connection if isinstance(connection, AsyncConnection) else None
+
+
 async def run(work: Callable[[], Any]) -> Any:
     """Run code that may await by `await_only`."""
     return await greenlet_spawn(work)

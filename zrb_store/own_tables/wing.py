@@ -9,4 +9,5 @@ WING = Wing(
     step_transaction=f"{__package__}.steps:transaction",
     facts={"transaction": f"{__package__}.queries:fact"},
     delivery_transaction=f"{__package__}.deliveries:DeliveryTransaction",
+    push_with=f"{__package__}.pushes:push",
 )

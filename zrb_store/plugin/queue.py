@@ -241,16 +241,17 @@ class ZrbXcom(Xcom):
         memory.objects = {seq: value for seq, value in memory.objects.items() if seq in needed}
         memory.check_at = max(_MANY, 2 * len(memory.objects))
 
-    def push(self, value: Any, *, delay: timedelta | float = 0) -> None:
+    def push(self, value: Any, *, delay: timedelta | float = 0, connection: Any = None) -> Any:
         """Add a value at the end. zrb's own push of a result that is already stored only calls the callbacks."""
         expected = expected_push.get()
-        if delay or expected is None or expected.value is not value or expected.place != self.place:
-            Xcom.push(self, value, delay=delay)
-            return
+        is_expected = expected is not None and expected.value is value and expected.place == self.place
+        if delay or connection is not None or expected is None or not is_expected:
+            return Xcom.push(self, value, delay=delay, connection=connection)
         expected_push.set(None)
         if expected.fresh:
             for callback in list(self.memory.push_callbacks):
                 callback()
+        return None
 
     def _get_oldest(self, default_value: Any = None) -> Any:
         """Return the oldest value without taking it, or the default."""

@@ -1,21 +1,16 @@
-"""`Xcom`: a durable queue with the interface of zrb's `Xcom` and of `collections.deque`; `reader.py` has what reads it.
-
-`Xcoms` are the queues of one session by name.
-"""
+"""`Xcom`: a durable queue with the interface of zrb's `Xcom` and of `collections.deque`. `reader.py` reads it."""
 
 from __future__ import annotations
 
-import copy
 import functools
 import operator
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import Any, Concatenate, ParamSpec, Self, SupportsIndex, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Self, SupportsIndex, TypeVar
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
-from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction, failpoint
 from zrb_store.errors import InvalidArgument, SessionNotFound
 from zrb_store.local_time import delay_in_micros
@@ -26,7 +21,7 @@ from zrb_store.queries.clock import draw
 from zrb_store.queries.pushers import EVERYBODY, Alive
 from zrb_store.queries.sessions import being_removed
 from zrb_store.queries.values import NewValue
-from zrb_store.runtime.reclaim import searches
+from zrb_store.wings import needed
 from zrb_store.xcom.reader import (
     NOTHING,
     Edit,
@@ -105,20 +100,29 @@ class Xcom(QueueReader):
         self._push(value, left=False)
         _call(self._push_callbacks)
 
-    def push(self, value: Any, *, delay: timedelta | float = 0) -> None:
+    def push(self, value: Any, *, delay: timedelta | float = 0, connection: Any = None) -> Any:
         """Add a value at the end.
 
         Args:
             delay: Until it is over the value is in nobody's queue: no taker, `len` or iteration finds it. A timedelta,
                 or a number of seconds.
+            connection: Let the value be there once the transaction of this connection commits, which leads to the
+                store's database: a Connection or AsyncConnection (then await the call) of SQLAlchemy, or one of sqlite3
+                or psycopg. No callback is called.
 
         Raises:
-            InvalidArgument: The delay is negative or no length of time.
+            InvalidArgument: The delay is negative or no length of time; or the connection leads elsewhere, or has no
+                transaction.
             UnencodableValue: No codec takes a part of the value.
             ValueTooLarge: It is larger than the limit.
         """
-        self._push(value, left=False, delay=0 if delay == 0 else delay_in_micros(delay))
+        micros = 0 if delay == 0 else delay_in_micros(delay)
+        if connection is not None:
+            push = functools.partial(self._push, value, left=False, delay=micros)
+            return needed("push_with", "push(connection=...)")(self._queues.database, push, connection)
+        self._push(value, left=False, delay=micros)
         _call(self._push_callbacks)
+        return None
 
     @_then_call
     def appendleft(self, value: Any) -> None:
@@ -448,52 +452,3 @@ class Xcom(QueueReader):
         self._pop_callbacks.append(callback)
 
     add_pop_callback = append_pop_callback
-
-
-D = TypeVar("D")
-
-
-class Xcoms(SessionQueues, Mapping[str, Xcom]):
-    """The queues of one session by name. A missing queue reads as empty; `in` and `get` create nothing."""
-
-    def __init__(self, database: Database, session: str, max_value: int, parent_attempt: Owner | None = None) -> None:
-        self.database = database
-        self.session = session
-        self.max_value = max_value
-        self.owner = None
-        self.parent_attempt = parent_attempt
-        self.ids = {}
-        self.searches = searches(database)
-        self._xcoms: dict[str, Xcom] = {}
-
-    def bound_to(self, owner: Owner | None) -> Self:
-        """Return the same queues, with every operation belonging to `owner`, or else to the current attempt."""
-        bound = copy.copy(self)
-        bound.owner, bound.parent_attempt, bound._xcoms = owner, None, {}
-        return bound
-
-    def __getitem__(self, name: str) -> Xcom:
-        xcom = self._xcoms.get(name)
-        if xcom is None:
-            xcom = self._xcoms[name] = Xcom(self, name)
-        return xcom
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.find_id(self[name].name, refresh=True) is not None
-
-    @overload
-    def get(self, name: str, /) -> Xcom | None: ...
-    @overload
-    def get(self, name: str, default: D, /) -> Xcom | D: ...
-    def get(self, name: str, default: D | None = None, /) -> Xcom | D | None:
-        """Return the queue if anything was ever pushed to it, otherwise the default."""
-        return self[name] if name in self else default  # noqa: SIM401 - this is get
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(queues.queue_ids(self.database, self.session))
-
-    def __len__(self) -> int:
-        return len(queues.queue_ids(self.database, self.session))
-
-    def __repr__(self) -> str:
-        return f"<Xcoms of {self.session}>"
