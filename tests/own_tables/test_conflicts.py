@@ -100,7 +100,7 @@ def test_an_engine_of_asyncio_takes_a_coroutine_function(store: Store, shop: Sho
             with pytest.raises(InvalidArgument, match="give a coroutine function"):
                 step.transaction(engine, "third", load, 1)
             with pytest.raises(InvalidArgument, match="create_async_engine"):
-                step.transaction(shop.engine, "third", loads, 1)
+                await step.transaction(shop.engine, "third", loads, 1)
             slow = asyncio.ensure_future(step.transaction(engine, "slow", waits))
             await asyncio.sleep(0.05)
             slow.cancel()

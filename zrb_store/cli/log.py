@@ -99,7 +99,7 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
         if run.error and task is None:
             title = f"Run {run.number} {run.status} outside of its attempts"
             yield Lines(_error_lines(run.error), title)
-    untold = _Untold(nothing_failed=task is None and not any(run.error for run in runs))
+    untold = _Untold(nothing_failed=task is not None or not any(run.error for run in runs))
     for attempt in session_log.attempts:
         is_asked_for = attempt.record.step is not None and attempt.record.task == task
         if attempt.has_failed or is_asked_for:

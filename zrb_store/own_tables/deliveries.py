@@ -100,7 +100,7 @@ class DeliveryTransaction:
         failure: BaseException | None = None
         with contextlib.closing(begun):
             try:
-                self._kept_open.__exit__(type(error) if error else None, error, error and error.__traceback__)
+                self._kept_open.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
                 if error is None:
                     self._once.end(begun, codec.encode(None))
             except BaseException as raised:  # noqa: BLE001 - it is raised again, unless the delivery deals with it
