@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.browser.hostile import poisoned
 from tests.commands import Commands
+from tests.page.browser.hostile import poisoned
 from tests.page.pages import Pages
 from tests.sessions import parse
 from zrb_store import Store
@@ -145,6 +145,7 @@ def test_readers_say_the_same(command: Commands, store: Store, pages: Pages) -> 
             assert _SINCE.sub("T", title.replace(": ", " ", 1)) in _SINCE.sub("T", made.text)
 
     card = Card(describe(store.database, "etl"), "zrb-store")
+    assert card.command
     assert (card.cause, card.command) == ("invalid literal for int() with base 10: 'no row'", "zrb xcom resume etl")
     for text in (shown, report.text, page.text):
         assert card.cause in text
