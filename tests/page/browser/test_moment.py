@@ -268,7 +268,7 @@ def test_without_javascript_the_text_tells_what_happened(
     hostile.poisoned(store, "files")
     page = open_file(write(store, "files", tmp_path), java_script_enabled=False)
     text = page.locator("#values").inner_text()
-    assert "by files-worker-0/files/files#1" in text
+    assert "delivery 1: files-worker-0/files/files#1" in text
     assert re.search(r"by files-maker/make#\d", text)
     assert "zrb-store show files --at before:TASK#N" in page.locator("#moment").inner_text()
 
