@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from zrb_store import Store, ZrbStoreError, open_store, step
+from zrb_store import Run, Store, ZrbStoreError, open_store, step
 from zrb_store.db.location import store_url
 from zrb_store.testing import obey_environment
 
@@ -64,7 +64,13 @@ def load(connection: sa.Connection, *numbers: int) -> int:
 
 def load_all(store: Store, engine: sa.Engine, count: int, session: str = "nightly") -> None:
     """Load orders 1 to `count`, each in a step of its own; push their numbers to a queue after that."""
-    with store.session(session).run() as run, run.attempt("load") as attempt:
+    with store.session(session).run() as run:
+        load_orders(run, engine, count)
+
+
+def load_orders(run: Run, engine: sa.Engine, count: int) -> None:
+    """Do the same in a run that has begun."""
+    with run.attempt("load") as attempt:
         for number in range(1, count + 1):
             step.transaction(engine, f"order {number}", load, number)
             attempt.xcom["loaded"].push(number)
