@@ -18,7 +18,8 @@ from tests import next_release
 from zrb_store import Store, cli, open_store, settings, step
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.db.location import store_url
-from zrb_store.render.stderr import as_typed, command_as_typed, print_line, resuming_program
+from zrb_store.inspect.advice import Start
+from zrb_store.render.stderr import as_typed, command_as_typed, print_line
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ("zrb-store", "zrb xcom")
@@ -106,8 +107,10 @@ def test_what_is_replaced() -> None:
     assert command_as_typed("zrb-store log s", "my xcom") == "my xcom log s"
     assert command_as_typed("cd /a && zrb-store log s", "my xcom") == "cd /a && zrb-store log s"
     programs = ("zrb-store", "zrb xcom", "my xcom")
-    assert [resuming_program(each, []) for each in programs] == ["zrb xcom", "zrb xcom", "my xcom"]
-    assert [resuming_program(each, ["true"]) for each in programs] == list(programs)
+    of_zrb, of_command = Start("s", ["etl"]), Start("s", ["--", "true"])
+    resumes = [f"{each} resume s" for each in ("zrb xcom", "zrb xcom", "my xcom")]
+    assert [of_zrb.again(each).command for each in programs] == resumes
+    assert [of_command.again(each).command for each in programs] == [f"{each} resume s" for each in programs]
 
 
 class Case(NamedTuple):

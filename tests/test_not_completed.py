@@ -6,8 +6,9 @@ import pytest
 
 from tests.completed import Reader, check_rows, check_steps, with_completed
 from zrb_store import Store
-from zrb_store.inspect.list import HALTED, list_sessions
+from zrb_store.inspect.list import list_sessions
 from zrb_store.queries.queues import queues_of_open_sessions
+from zrb_store.records import HALTED
 
 READERS: dict[str, Reader] = {
     "queues": queues_of_open_sessions,

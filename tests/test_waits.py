@@ -27,6 +27,7 @@ from zrb_store import (
 )
 from zrb_store.attempt import Attempt, record_command
 from zrb_store.db import transaction
+from zrb_store.inspect import advice
 from zrb_store.process import process_started
 from zrb_store.queries import attempts, waits
 from zrb_store.queries.steps import NewStep
@@ -251,7 +252,7 @@ def test_a_value_that_will_be_given_back_is_no_answer(store: Store) -> None:
     with pytest.raises(SessionWaiting, match=r"shop waits for qb and for qa; `.* qb JSON` or `.* qa JSON` answers$"):
         start(store)
     store.session("shop").xcom["qa"].push("yes")
-    assert "started again, it continues" in waits.describe("shop", parked(store))
+    assert advice.waiting("shop", parked(store)).endswith("; start it again")
 
 
 def test_what_it_says_is_one_line_without_secrets(store: Store) -> None:

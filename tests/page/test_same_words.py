@@ -146,7 +146,11 @@ def test_readers_say_the_same(command: Commands, store: Store, pages: Pages) -> 
 
     card = Card(describe(store.database, "etl"), "zrb-store")
     assert card.command
-    assert (card.cause, card.command) == ("invalid literal for int() with base 10: 'no row'", "zrb xcom resume etl")
+    assert card.helps is not None
+    assert (card.cause, card.helps.command) == (
+        "invalid literal for int() with base 10: 'no row'",
+        "zrb xcom resume etl",
+    )
     for text in (shown, report.text, page.text):
         assert card.cause in text
-        assert card.command in text
+        assert card.helps.command in text

@@ -40,7 +40,7 @@ def test_a_run_is_safe_to_start_again_and_again(store: Store, scripts: Scripts, 
     assert (first.code, first.out) == (3, "out\n")
     assert first.err.splitlines() == [
         "problem",
-        "zrb-store: session night: sh exited with 3: problem; `zrb-store resume night` continues it",
+        "zrb-store: session night failed: sh exited with 3: problem; `zrb-store resume night` continues it",
     ]
     assert store.session("night").status == "failed"
     other = scripts.night("--input", "DAY=tuesday")

@@ -61,7 +61,7 @@ def test_signals(zrb: Zrb, number: signal.Signals) -> None:
         (zrb.folder / name).unlink()
     done = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main").signal(number).done()
     assert done.code == stock.code
-    assert "zrb-store: session end was interrupted; `zrb xcom resume end` runs the rest" in done.err
+    assert "zrb-store: session end was interrupted; `zrb xcom resume end` continues it" in done.err
     assert zrb.stored("end").tasks == {"first": ["completed"], "main": ["interrupted"]}
     check_resume(zrb, status="interrupted")
 

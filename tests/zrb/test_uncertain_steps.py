@@ -43,7 +43,7 @@ def main(ctx):
     return ctx.xcom["pay"].pop()
 """
 UNKNOWN = "its end is unknown; its arguments were 7. It is declared `once`: find out whether it happened, then run"
-RESUME = "zrb xcom: session shop failed; `zrb xcom resume shop` runs the rest"
+RESUME = "zrb xcom: session shop failed; `zrb xcom resume shop` continues it"
 
 
 def killed_amid_the_step(zrb: Zrb, source: str) -> None:

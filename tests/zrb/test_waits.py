@@ -98,7 +98,7 @@ def test_a_session_that_is_killed_as_it_continues(zrb: Zrb) -> None:
     zrb.run("main", code=75, ZRB_STORE_SESSION="shop")
     zrb.run("xcom", "push", "shop", "approve", '"yes"')
     said = zrb.run("xcom", "resume", "--ready", code=1).out
-    assert said == "shop: its process has died: `zrb xcom resume shop` runs the rest\n"
+    assert said == "shop: its process has died; `zrb xcom resume shop` continues it\n"
 
 
 @pytest.mark.newest
@@ -113,7 +113,7 @@ def test_a_task_failed_too(zrb: Zrb) -> None:
     tasks(zrb, call, "if not exists('mended'): mark('failed'); raise ValueError")
     zrb.mark("asked")
     failed = zrb.run("main", code=1, ZRB_STORE_SESSION="shop")
-    assert "session shop failed; `zrb xcom resume shop` runs the rest" in failed.err
+    assert "session shop failed; `zrb xcom resume shop` continues it" in failed.err
     assert zrb.stored("shop").status == "failed"
     (zrb.folder / "mended").touch()
     zrb.resume("shop", code=75)

@@ -153,7 +153,7 @@ def test_a_mended_workflow_resumes_where_it_failed(zrb: Zrb) -> None:
     failed = zrb.run("report", code=1)
     stored = zrb.stored()
     name = stored.record.name
-    assert f"zrb-store: session {name} failed; `zrb xcom resume {name}` runs the rest" in failed.err
+    assert f"zrb-store: session {name} failed; `zrb xcom resume {name}` continues it" in failed.err
     assert stored.status == "failed"
     assert stored.attempts[-1].error_message == "the disk is full"
     kept = (stored.attempts[-1].error_traceback or "").splitlines()

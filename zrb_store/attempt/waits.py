@@ -73,7 +73,7 @@ def wait_in(
         return outcome
     if isinstance(outcome, TimeoutError):
         raise outcome
-    attempt.parked = Waiting(waits.describe(attempt.session, [outcome]))
+    attempt.parked = _waiting(attempt, [outcome])
     raise attempt.parked
 
 
@@ -101,10 +101,16 @@ def answers_in(attempt: Attempt, wanted: Sequence[NewStep]) -> list[str]:
         if not isinstance(outcome, str):
             assert isinstance(outcome, Wait)  # it has no deadline
             waiting = [_wait(attempt, one, outcome.since) for one in (each, *others)]
-            attempt.parked = Waiting(waits.describe(attempt.session, waiting))
+            attempt.parked = _waiting(attempt, waiting)
             raise attempt.parked
         answers[each.step] = outcome
     return [answers[each.step] for each in wanted]
+
+
+def _waiting(attempt: Attempt, missing: Sequence[Wait]) -> Waiting:
+    from zrb_store.inspect import advice
+
+    return Waiting(advice.waiting(attempt.session, missing))
 
 
 def _refuse_here(attempt: Attempt) -> None:

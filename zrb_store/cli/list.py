@@ -12,7 +12,7 @@ from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, limit_option, project_option, since_option
 from zrb_store.cli.command import command
 from zrb_store.db.engine import Database
-from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, list_sessions, summaries
+from zrb_store.inspect.list import STATUSES, SessionSummary, list_sessions, summaries
 from zrb_store.inspect.queues import all_holds
 from zrb_store.inspect.session_names import open_for_reading
 from zrb_store.local_time import Since
@@ -21,6 +21,7 @@ from zrb_store.names import NamePattern
 from zrb_store.process import Projects, projects_named
 from zrb_store.queries import sessions
 from zrb_store.queries.runs import acknowledged_at
+from zrb_store.records import HALTED
 from zrb_store.render.document import Column, Lines, Table, on_terminal
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration
 from zrb_store.render.printing import echo, echo_records, noting_damage, print_document

@@ -18,7 +18,7 @@ from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, PlannedResume, ResumeOptions, refuse_program
 from zrb_store.local_time import Since
 from zrb_store.masking import one_line
-from zrb_store.process import current_project
+from zrb_store.process import current_folder, current_project
 from zrb_store.queries import runs
 from zrb_store.records import JsonTree, SessionRecord
 from zrb_store.render.stderr import PROGRAM, print_line
@@ -378,6 +378,9 @@ def _resume_in_child(
     if last is None or session.fence == fence:
         return False, f"passed over: {refusal}"
     if ended.returncode < 0 and session.status == "running":  # it was killed, and its lease has not ended yet
-        return False, f"its process has died: `{program} resume {name}` runs the rest"
+        from zrb_store.inspect.advice import Start
+
+        again = Start.of(store.database, session, [last]).again(program, current_folder())
+        return False, f"its process has died; {again.sentence()}"
     error = last_errors(store.database, [last.id]).get(last.id)
     return False, session.status if error is None else f"{session.status}: {error.text()}"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from zrb_store import codec
 from zrb_store.db.transaction import Executor
-from zrb_store.masking import MASK, mask_named
+from zrb_store.masking import mask_named
 from zrb_store.queries import lease
 from zrb_store.records import JsonObject, JsonValue, RunRecord, SessionRecord, pick
 
@@ -30,15 +30,3 @@ def as_seen(executor: Executor, session: SessionRecord, runs: Sequence[RunRecord
 def inputs_of(session: SessionRecord | RunRecord) -> JsonValue:
     """Return the inputs of a session or a run, in which secrets are masked: a dict, unless they are damaged."""
     return mask_named(codec.to_json(session.inputs)) if session.inputs else {}
-
-
-def withheld_inputs(session: SessionRecord) -> list[str]:
-    """Return the names of the secret inputs that a session was given: they are not stored, and a resume needs them."""
-    inputs = codec.to_json(session.inputs) if session.inputs else {}
-    return [name for name, value in inputs.items() if value == {"masked": MASK}] if type(inputs) is dict else []
-
-
-def asks_for(session: SessionRecord) -> str:
-    """Say which secrets the command that resumes a session asks for: `which asks for token, pin`; empty for none."""
-    secrets = withheld_inputs(session)
-    return f"which asks for {', '.join(secrets)}" if secrets else ""

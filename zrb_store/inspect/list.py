@@ -24,12 +24,10 @@ from zrb_store.queries.holders import Holder
 from zrb_store.queries.last_errors import LastError, last_errors
 from zrb_store.queries.list import Chosen, TaskCounts, count_sessions, matching_sessions, runs_by_session, task_counts
 from zrb_store.queries.runs import acknowledged_at, last_started, with_last_signs
-from zrb_store.queries.waits import Wait, may_continue, parked
-from zrb_store.records import JsonObject, RunRecord, SessionRecord, by_key, iso, pick
+from zrb_store.queries.waits import Wait, awaited, may_continue, parked
+from zrb_store.records import HALTED, JsonObject, RunRecord, SessionRecord, by_key, iso, pick
 
 STATUSES = ("open", "running", "stale", "waiting", "completed", "failed", "interrupted")
-HALTED = ("failed", "interrupted", "stale")
-"""The statuses of sessions that ended without completing."""
 _SHOWN_AS = {"running": {"running", "stale"}, "interrupted": {"interrupted", "stale"}}
 """As what readers may see a stored status: a stale session is stored as running, or as interrupted if reclaimed."""
 _PAGE = 100  # sessions whose runs and tasks are read by one statement each
@@ -200,7 +198,7 @@ class _Notes(NamedTuple):
     ) -> str | None:
         """Return why a session did not complete, if that is known, or what it waits for."""
         if session.name in self.waits:
-            return incomplete.wait_reason(self.waits[session.name])
+            return awaited(self.waits[session.name])
         if not runs or session.status not in HALTED:
             return None
         last = runs[-1]

@@ -349,11 +349,10 @@ def refuse_program(executor: Executor, session: SessionRecord) -> None:
     known = runs.of_session(executor, session.id)
     if not known:
         raise TaskNotFound(f"session {session.name} was never run: it has queues, and nothing to resume")
-    from zrb_store.inspect.incomplete import how_to_start_again
+    from zrb_store.inspect.advice import Start
 
-    command = how_to_start_again(session, known, current_folder())
-    how = f"`{command}` continues it" if command else "start its program again"
-    raise TaskNotFound(f"session {session.name} was not started by a command of zrb: {how}")
+    how = Start.of(executor, session, known).again(here=current_folder())
+    raise TaskNotFound(f"session {session.name} was not started by a command of zrb: {how.sentence()}")
 
 
 def is_of_event(session: SessionRecord) -> bool:

@@ -16,7 +16,7 @@ from zrb_store.db.schema import open_database
 from zrb_store.errors import InvalidArgument, SessionNotFound
 from zrb_store.names import is_session_name, nearest
 from zrb_store.queries import sessions
-from zrb_store.records import SessionRecord
+from zrb_store.records import HALTED, SessionRecord
 
 _SHOWN = 8  # sessions that are named if a beginning is not unique
 _SEARCHED = 1000  # newest sessions whose names are compared with a misspelt one
@@ -41,7 +41,7 @@ def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRec
     completing, is ever a child session.
     """
     if text in ("@last", "@last-failed") and not exact:
-        from zrb_store.inspect.list import HALTED, list_sessions
+        from zrb_store.inspect.list import list_sessions
 
         statuses = HALTED if text == "@last-failed" else None
         newest = list_sessions(database, statuses=statuses, roots=True, limit=1)

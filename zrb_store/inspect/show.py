@@ -17,6 +17,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.location import StoreUrl
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
+from zrb_store.inspect.advice import Start
 from zrb_store.inspect.header import as_seen, header
 from zrb_store.inspect.moments import attempt_at, moment_of, runs_at, status_at, value_at
 from zrb_store.inspect.told import Costs, plain, sum_of, tellers
@@ -290,6 +291,11 @@ class SessionDocument(SessionView):
         return parked(
             self.transaction, [self.session.id] if self.at is None and self.session.status == "waiting" else []
         )
+
+    @property
+    def start(self) -> Start:
+        """How it was started, which says what continues it."""
+        return Start.of(self.transaction, self.session, self.runs)
 
     @functools.cached_property
     def left(self) -> list[LeftCommand]:

@@ -6,15 +6,13 @@ In the picture, places from left to right are percents, so that it fits every pa
 from __future__ import annotations
 
 import itertools
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from zrb_store.inspect.header import asks_for
-from zrb_store.inspect.incomplete import how_to_start_again
-from zrb_store.inspect.list import HALTED
+from zrb_store.inspect.advice import advice, first
+from zrb_store.inspect.facts import facts_of
 from zrb_store.inspect.show import Step, Task
 from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.page.content import Report, cut_text
@@ -22,10 +20,8 @@ from zrb_store.page.depth import Mark, cause_of, depth_of
 from zrb_store.queries.history import Value
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.runs import last_started
-from zrb_store.queries.waits import answer
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, to_datetime
+from zrb_store.records import HALTED, UNSUCCESSFUL, AttemptRecord, to_datetime
 from zrb_store.render.format import counted, format_duration, preview
-from zrb_store.render.stderr import resuming_program
 
 _FUTURE = 26  # percent of the width, for what waits
 _PAUSE = 4  # percent of the width that a pause takes; all of them together at most a third
@@ -88,9 +84,8 @@ class Card:
         if self.depth and self.depth.errors and not self.cause:
             self.cause = self.depth.errors[0][0]
         self.counts = list(_counts(report, tasks))
-        self.command = _command(report, program)
-        is_resume = self.command and self.command.endswith(f" resume {report.session.name}")
-        self.asks = asks_for(report.session) if is_resume else ""
+        self.advice = advice(facts_of(report), program)
+        self.helps = first(self.advice)
         self.made = list(_made(report))
         self.took = format_duration(sum(span.end - span.start for span in work))
         self.pauses = list(scale.pauses())
@@ -273,22 +268,6 @@ def _progress(report: Report) -> Iterator[str]:
         return
     yield f"{counted(count, 'task')} kept" if count else "no task kept"
     yield from _numbered({"to run": left})
-
-
-def _command(report: Report, program: str) -> str | None:
-    """Return what to type next."""
-    name, status = report.session.name, report.session.status
-    dead = next((each.now.name for each in report.queues if each.now.dead), None)
-    if _is_inbox(report):
-        return f"{program} requeue {name} {shlex.quote(dead)} --all-dead" if dead is not None else None
-    if asked := answer(report.waits):
-        return f"{program} {asked}"
-    may_continue = status in HALTED or any(each.is_over for each in report.waits)
-    if may_continue and report.session.path:
-        return f"{resuming_program(program, report.session.argv)} resume {name}"
-    if may_continue and report.runs:
-        return how_to_start_again(report.session, report.runs, None)
-    return f"{program} log {name} --follow" if status == "running" else None
 
 
 def _made(report: Report) -> Iterator[tuple[str, str]]:

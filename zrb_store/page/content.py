@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 from zrb_store.codec.arguments import call_text
 from zrb_store.db.engine import Database
 from zrb_store.db.rows import noted
+from zrb_store.inspect.advice import Start
 from zrb_store.inspect.header import header, inputs_of
 from zrb_store.inspect.log import AttemptLog, SessionLog, log_of, run_json
 from zrb_store.inspect.queues import held_by_others
@@ -153,6 +154,7 @@ class Report:
     """A session cut to what a page can hold, whose `to_json` has the shape of docs/schema/report.json."""
 
     session: SessionRecord  # with the status that readers see
+    start: Start
     inputs: JsonValue
     read_at: int  # microseconds
     runs: list[RunRecord]  # the last ones
@@ -242,6 +244,7 @@ def describe(database: Database, name: str, *, budget: Budget | None = None) -> 
         inputs = inputs_of(document.session)
         return Report(
             session=document.session,
+            start=document.start,
             inputs={
                 name: value if json_length(value) <= BEGINNING else f"{beginning(value)} […]"
                 for name, value in (inputs.items() if type(inputs) is dict else ())

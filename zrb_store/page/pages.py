@@ -16,7 +16,7 @@ from zrb_store.db.rows import noted
 from zrb_store.errors import InvalidArgument
 from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import comparison, diff
-from zrb_store.inspect.list import HALTED, STATUSES, Conditions, count, list_sessions, summaries
+from zrb_store.inspect.list import STATUSES, Conditions, count, list_sessions, summaries
 from zrb_store.inspect.queues import queue_overview
 from zrb_store.inspect.show import open_session
 from zrb_store.local_time import Since, parse_duration
@@ -27,7 +27,7 @@ from zrb_store.page.render import Context, address, address_of_session, as_json
 from zrb_store.page.report import session_context
 from zrb_store.process import projects_named
 from zrb_store.queries.lease import worked_until
-from zrb_store.records import JsonObject, JsonTree, by_key, iso, whole
+from zrb_store.records import HALTED, JsonObject, JsonTree, by_key, iso, whole
 from zrb_store.render.format import preview
 from zrb_store.wings import load, place_of
 

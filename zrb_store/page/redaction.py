@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
+from zrb_store.inspect.advice import Start
 from zrb_store.inspect.log import AttemptLog
 from zrb_store.inspect.resume import Decision
 from zrb_store.inspect.show import Attempt, Queue, Step, Task
@@ -41,10 +42,11 @@ from zrb_store.records import (
 
 # Of a value and a result, redacted() says that it is there; of a return, why, if its reason is one of a few words.
 _SHOWN: dict[type, str] = {
-    Report: "session read_at runs runs_left_out tasks queues logged logged_left_out changes pending pending_left_out "
-    "comes_back comes_back_elsewhere killed held plan",
+    Report: "session start read_at runs runs_left_out tasks queues logged logged_left_out changes pending "
+    "pending_left_out comes_back comes_back_elsewhere killed held plan",
     SessionRecord: "id name status task path tasks parent forked_from pinned fence created_at ended_at created_tick "
     "ended_tick ",
+    Start: "session takes_over uses_zrb",
     RunRecord: "id session_id number origin python_version zrb_version started_at lease_expires_at suspected_at "
     "ended_at status notified_at started_tick ended_tick error_type stop_requested_at acknowledged_at seen_at",
     Task: "name status restorable result attempts counts steps attempts_left_out steps_left_out",
@@ -128,6 +130,11 @@ def _attempt_name(shown: AttemptName, _: AttemptName) -> AttemptName:
     return shown._replace(name=_first_word(shown.name))
 
 
+def _start(shown: Start, start: Start) -> Start:
+    path = [COMMAND, MASK] if start.path[:1] == [COMMAND] else start.path
+    return shown._replace(path=path, parent=start.parent and _first_word(start.parent))
+
+
 def _plan(shown: Plan, plan: Plan) -> Plan | None:
     return None if plan.refused else shown
 
@@ -157,6 +164,7 @@ def _returned(shown: Returned, returned: Returned) -> Returned:
 _FURTHER: dict[type, Any] = {
     AttemptName: _attempt_name,
     SessionRecord: _session,
+    Start: _start,
     Plan: _plan,
     Step: _step,
     Queue: _queue,

@@ -16,7 +16,6 @@ from zrb_store.page.content import Budget, Plan, Report, describe
 from zrb_store.page.redaction import redacted
 from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, packed, queues
 from zrb_store.records import JsonObject, JsonValue
-from zrb_store.render.stderr import resuming_program
 
 _MOST_BYTES = 5_000_000  # of a report
 
@@ -67,7 +66,7 @@ def session_context(described: Report, program: str) -> Context:
         "report": described,
         "is_redacted": False,
         "program": program,
-        "resuming": resuming_program(program, described.session.argv),
+        "again": described.start.again(program),
         "card": Card(described, program),
         **queues(described),
         "more_values": None,

@@ -253,7 +253,7 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
         failure = _waiting_error(recorder, status)
     is_left = status not in ("completed", "waiting") and not hasattr(recorder.zrb_session, compat.REPLAYED)
     if is_left and recorder.fatal is None and recorder.zrb_session.parent is None:
-        warn(_how_to_resume(recorder, status))
+        warn(_last_line(recorder, status))
     stopped = signals.received
     signals.end(recorder)
     if recorder.fatal is not None and stopped and not isinstance(failure, Exception):
@@ -288,16 +288,15 @@ def _ending(recorder: Recorder, failure: BaseException | None, *, interrupted: b
 
 def _waiting_error(recorder: Recorder, status: str) -> ZrbStoreError:
     """Return the error that ends a run which waits."""
-    from zrb_store.queries import waits
+    from zrb_store.inspect import advice
+    from zrb_store.queries.waits import parked
 
-    text = waits.describe(recorder.run.session, waits.parked(recorder.run.database, [recorder.run.session_id]))
+    run = recorder.run
+    text = advice.waiting(run.session, parked(run.database, [run.session_id]), run.how_started)
     return SessionWaiting(text) if status == "waiting" else ZrbStoreError(f"{text}; and a task failed")
 
 
-def _how_to_resume(recorder: Recorder, status: str) -> str:
-    name, path = recorder.run.session, recorder.zrb_session.task_path
-    ended = f"session {name} {'failed' if status == 'failed' else 'was interrupted'}"
-    if path and speaker.program != PROGRAM:
-        return f"{ended}; `{speaker.program} resume {name}` runs the rest"
-    what = "task" if path else "program"
-    return f"{ended}; start this {what} again with ZRB_STORE_SESSION={name} to run the rest"
+def _last_line(recorder: Recorder, status: str) -> str:
+    start, path = recorder.run.how_started, recorder.zrb_session.task_path
+    is_registered = path and speaker.program != PROGRAM  # else there is no `zrb xcom`
+    return start._replace(path=path if is_registered else ()).last_line(status, program=speaker.program)

@@ -150,17 +150,9 @@ def may_continue(waiting: Sequence[Wait]) -> bool:
     return not waiting or any(each.is_over for each in waiting)
 
 
-def answer(waiting: Sequence[Wait]) -> str | None:
-    """Return the words after the program's name that answer the first wait that a value ends; None if none does."""
-    return next((each.answer for each in waiting if each.queue is not None and not each.is_over), None)
-
-
-def describe(session: str, waiting: Sequence[Wait]) -> str:
-    """Say what a session waits for, and how to give it that, or that it may continue."""
-    texts = " and ".join(dict.fromkeys(each.text() for each in waiting))
-    hint = " or ".join(dict.fromkeys(f"`zrb-store {each.answer}`" for each in waiting if each.queue is not None))
-    hint = "started again, it continues" if any(each.is_over for each in waiting) else hint and f"{hint} answers"
-    return one_line(f"session {session} waits {texts}" + (f"; {hint}" if hint else ""))
+def awaited(waiting: Sequence[Wait]) -> str:
+    """Say what a session waits for."""
+    return " and ".join(dict.fromkeys(each.text() for each in waiting))
 
 
 class Surroundings(NamedTuple):

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from zrb_store.inspect.header import asks_for, inputs_of
+from zrb_store.inspect.advice import advice
+from zrb_store.inspect.facts import facts_of
+from zrb_store.inspect.header import inputs_of
 from zrb_store.inspect.queues import holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task
 from zrb_store.inspect.told import sum_of
 from zrb_store.masking import one_line
 from zrb_store.names import name_within
+from zrb_store.process import current_folder
 from zrb_store.queries.history import Only, Value
 from zrb_store.queries.holders import Holder
 from zrb_store.queries.show import StepCounts
-from zrb_store.queries.waits import answer
 from zrb_store.records import AttemptRecord, RunRecord
 from zrb_store.render.document import Block, Column, Fields, Lines, Table, display_width, page_width, shorten
 from zrb_store.render.format import (
@@ -37,7 +38,6 @@ from zrb_store.render.format import (
     what_was_read,
 )
 from zrb_store.render.life import past
-from zrb_store.render.stderr import resuming_program
 
 _ERROR_WIDTH = 300  # columns; `log` shows all of an error's message
 _DELIVERY_WIDTH = 120  # columns of a delivery with its error
@@ -270,47 +270,10 @@ class SessionPrinter:
 
 def _hints(document: SessionDocument, holders: Sequence[Holder]) -> list[tuple[str, str]]:
     """Say what to do next about a session that did not end well, or whose values such a session holds."""
-    name, status = document.session.name, document.session.status
-    hints = []
-    attempts = (attempt for task in document.tasks for attempt in task.attempts)
-    failed_steps = any(task.counts is not None and task.counts.failed for task in document.tasks)
-    has_run_error = any(run.error for run in document.runs)
-    if failed_steps or has_run_error or any(each.record.error or each.output for each in attempts):
-        hints.append(("Log:", f"{program_name()} log {name}"))
-    if dead := next((queue.now.name for queue in document.queues if queue.now.dead), None):
-        requeue = f"{program_name()} requeue {name} {shlex.quote(one_line(dead))} --all-dead"
-        hints.append(("Dead:", f"{requeue}; or replace or drop single values"))
-    for each in document.left:
-        end = f"`{program_name()} stop {name}` or a resume ends it" if each.may_be_ended else "wait for its end"
-        hints.append(("Alive:", f"{each.text()} has outlived its run: {end}"))
-    for wait in document.waits:
-        hints.append(("Waits:", wait.text()))
-        if asked := answer([wait]):
-            hints.append(("Answer:", f"{program_name()} {asked}"))
-    is_over = any(wait.is_over for wait in document.waits)
-    is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(document.session.path)
-    if (is_halted or is_over) and is_zrb:
-        resume = f"{resuming_program(program_name(), document.session.argv)} resume {name}"
-        hints.append(("Resume:", ", ".join(filter(None, (resume, one_line(asks_for(document.session)))))))
-    if status != "completed" and (pending := {name: each.acts for name, each in document.pending().items()}):
-        names = {acts: ", ".join(name for name, own in pending.items() if own == acts) for acts in pending.values()}
-        whose = " and that ".join(f"{one_line(own)} {acts}" for acts, own in names.items())
-        hints.append(("Pending:", f"values that {whose} are given back by a resume"))
-    counts = [task.counts for task in document.tasks if task.status != "completed" and task.counts is not None]
-    if (is_halted or document.waits) and (completed := [each for each in counts if each.kept]):
-        again = f", except with --from {one_line(completed[0].task)}" if is_zrb and len(completed) == 1 else ""
-        steps = " and ".join(f"{counted(each.kept, 'step')} of {one_line(each.task)}" for each in completed)
-        hints.append(("Steps:", f"a resume keeps the results of {steps}{again}"))
-    holding = list(dict.fromkeys((each.session, each.step_of) for each in holders if each.step_of is not None))
-    if holding:
-        session, task = holding[0]
-        more = f" (and {len(holding) - 1} more)" if len(holding) > 1 else ""
-        text = (
-            f"values held by completed steps of {one_line(f'{session}/{task}')}{more} come back only if "
-            f"{session} is resumed with --from {one_line(str(task))}, or removed"
-        )
-        hints.append(("Held:", text))
-    return hints
+    facts = facts_of(document)
+    pending = {} if facts.status == "completed" else document.pending()
+    facts = replace(facts, left=document.left, pending=pending, holders=holders)
+    return [(f"{each.label}:", each.text) for each in advice(facts, program_name(), current_folder())]
 
 
 def _earlier(what: str, statuses: Iterable[str]) -> str:

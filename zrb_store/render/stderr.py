@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from zrb_store.masking import mask_text, one_line
 
@@ -25,11 +25,6 @@ def as_typed(message: str, program: str) -> str:
 def command_as_typed(command: str, program: str) -> str:
     """Return a command line that begins with what this user types, if it is one of ours."""
     return command.replace(f"{PROGRAM} ", f"{program} ", 1) if command.startswith(f"{PROGRAM} ") else command
-
-
-def resuming_program(program: str, argv: Sequence[str]) -> str:
-    """Return what is typed before `resume`: only zrb can continue a session of its own, which has no `argv`."""
-    return "zrb xcom" if program == PROGRAM and not argv else program
 
 
 def print_line(message: str, program: str, name: str | None = None) -> None:

@@ -27,20 +27,20 @@ from zrb_store.errors import (
     waiting_in,
 )
 from zrb_store.masking import error_text
-from zrb_store.process import current_folder, folder_of
 from zrb_store.queries import attempts, runs, sessions, steps
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.commands import left_commands, refuse_immortal
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.queries.lease import how_it_died, refusal_while_suspected, refuse_live
 from zrb_store.queries.steps import refuse_repeating
-from zrb_store.records import COMMAND, AttemptRecord, RunRecord, SessionRecord
+from zrb_store.records import AttemptRecord, RunRecord, SessionRecord
 from zrb_store.run.spec import RunSpec
 from zrb_store.runtime import lease, notify
 from zrb_store.runtime.commands import end_commands
 from zrb_store.xcom import Xcoms
 
 if TYPE_CHECKING:
+    from zrb_store.inspect.advice import Start
     from zrb_store.inspect.resume import Reruns
 
 
@@ -50,11 +50,12 @@ _log = logging.getLogger("zrb_store")
 def refuse_waiting(executor: Executor, session: SessionRecord) -> None:
     """Raise `SessionWaiting` if no wait of a session is over."""
     if session.status == "waiting":
+        from zrb_store.inspect import advice
         from zrb_store.queries import waits
 
         waiting = waits.parked(executor, [session.id])
         if not waits.may_continue(waiting):
-            raise SessionWaiting(waits.describe(session.name, waiting))
+            raise SessionWaiting(advice.waiting(session.name, waiting))
 
 
 class WaitingExit(SessionWaiting, Waiting, SystemExit):
@@ -295,14 +296,13 @@ class RunLifecycle:
         """Start the command of `ZRB_STORE_NOTIFY` if the error says that the store cannot be used."""
         if not isinstance(error, StoreUnavailable | SchemaAhead | StoreMissing) or not self._tells():
             return
-        from zrb_store.inspect.incomplete import resume_by_zrb, resume_of_command
+        url, task, remedy = self.database.url, self._spec.task, self.how_started.again().command
+        notify.notifier().notify_unavailable(error, url, session=self.session, task=task, remedy=remedy)
 
-        spec = self._spec
-        remedy = resume_by_zrb(self.session, folder_of(spec.project, current_folder()), None) if spec.path else None
-        if spec.path[:1] == [COMMAND]:
-            remedy = resume_of_command(self.session)
-        notifier = notify.notifier()
-        notifier.notify_unavailable(error, self.database.url, session=self.session, task=spec.task, remedy=remedy)
+    @property
+    def how_started(self) -> Start:
+        """How the session was started, which says what continues it."""
+        return self._spec.how_started(self.session)
 
     def _tells(self) -> bool:
         """Whether somebody is told if this run fails. The failure of a child session is its parent's matter."""

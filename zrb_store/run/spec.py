@@ -8,14 +8,17 @@ import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zrb_store import codec
 from zrb_store.codec.arguments import names_of, names_of_unstorable, without_names
 from zrb_store.errors import InputsDiffer
 from zrb_store.masking import mask_command, mask_text
-from zrb_store.process import current_folder, identity, is_same_file
+from zrb_store.process import current_folder, folder_of, identity, is_same_file
 from zrb_store.records import COMMAND, SessionRecord
+
+if TYPE_CHECKING:
+    from zrb_store.inspect.advice import Start
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,21 @@ class RunSpec:
             "inputs": session.inputs if self.inputs is None else codec.encode_named(self.inputs),
             "parent": self.parent,
         }
+
+    def how_started(self, session: str) -> Start:
+        """Return how a session of this run was started, which says what continues it."""
+        from zrb_store.inspect.advice import Start, secrets_of
+
+        here = current_folder()
+        return Start(
+            session,
+            self.path,
+            self.parent,
+            folder_of(self.project, here) if self.path else here,
+            command=mask_command(self.command),
+            uses_zrb=self.zrb_version is not None,
+            secrets=secrets_of(self.path, None if self.inputs is None else codec.encode_named(self.inputs)),
+        )
 
     def refuse_other(self, session: SessionRecord) -> dict[str, str]:
         """Raise `InputsDiffer` if a session is for another project, another task or other inputs.

@@ -27,7 +27,8 @@ from zrb_store.inspect.workflow import Node, Workflow
 from zrb_store.masking import MASK, is_secret_name, mask_command, one_line, remember, remember_command, storable
 from zrb_store.names import check_name
 from zrb_store.process import current_folder, current_project, folder_of, project_of
-from zrb_store.queries import attempts, runs, waits
+from zrb_store.queries import attempts, runs
+from zrb_store.queries.waits import parked
 from zrb_store.records import COMMAND, AttemptRecord, SessionRecord
 from zrb_store.run import Run, RunSpec
 from zrb_store.shell.child import EndingSignals
@@ -121,9 +122,11 @@ class CommandRun:
             if attempt.end_if_parked():  # by `zrb-store wait`
                 run.end("interrupted" if outcome.stopped else "waiting")
                 if runs.status_of(run.database, run.id) != ("waiting",):
-                    tell(f"session {self.session} was interrupted; `zrb-store resume {self.session}` continues it")
+                    tell(run.how_started.last_line("interrupted"))
                     return exit_code(outcome) or SessionWaiting.exit_code
-                tell(waits.describe(self.session, waits.parked(run.database, [run.session_id])))
+                from zrb_store.inspect.advice import waiting
+
+                tell(waiting(self.session, parked(run.database, [run.session_id]), run.how_started))
                 return SessionWaiting.exit_code
             if outcome.error is None:
                 attempt.complete(_result(attempt, bytes(end)))
@@ -137,7 +140,7 @@ class CommandRun:
                 text = text._replace(traceback=f"{text.type}: {text.message}")
             attempt.fail(text, status)
             run.end(status)
-        tell(f"session {self.session}: {outcome.error}; `zrb-store resume {self.session}` continues it")
+        tell(run.how_started.last_line(status, outcome.error))
         return exit_code(outcome)
 
 

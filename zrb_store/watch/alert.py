@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from zrb_store.inspect.incomplete import how_to_start_again, reason, resume_by_zrb, resume_of_command, wait_reason
+from zrb_store.db.transaction import Executor
+from zrb_store.inspect.advice import PROGRAM, Advice, Facts, Start, advice, advice_on_dead_values, first
+from zrb_store.inspect.incomplete import reason
 from zrb_store.masking import one_line
-from zrb_store.process import folder_of, identity
 from zrb_store.queries.dead_queues import DeadQueue
 from zrb_store.queries.last_errors import LastError
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.runs import last_started
-from zrb_store.queries.waits import Wait, answer
+from zrb_store.queries.waits import Wait, awaited
 from zrb_store.records import JsonObject, RunRecord, SessionRecord, pick
 
 _LONGEST = 300  # characters of an error in one line
@@ -29,6 +28,7 @@ class Alert:
     why: str | None  # what is known of the cause
     at: int | None  # when it happened, in microseconds (for `stale`, the last sign of life); None for no one moment
     remedy: str  # the command that helps
+    after: str = ""  # what is said after it
     session: str | None = None
     project: str | None = None  # its folder or name
     task: str | None = None  # the session's main task, or the overdue one
@@ -45,7 +45,7 @@ class Alert:
         """Return it as one line, in which the time `at` is written so."""
         when = f" at {time}" if time and self.at is not None else ""
         why = f": {self.shown_reason()}" if self.why else ""
-        return one_line(f"{self.event}{when}: {self.what}{why}; `{self.remedy}`")
+        return one_line(f"{self.event}{when}: {self.what}{why}; `{self.remedy}`{self.after}")
 
     def shown_reason(self) -> str:
         """Return what is known of the cause on one line, which ends somewhere."""
@@ -59,46 +59,28 @@ class Alert:
 
 
 def of_session(
+    executor: Executor,
     session: SessionRecord,
     runs: Sequence[RunRecord],
     error: LastError | None,
     died: str | None,
     here: str | None,
-    find_project: Callable[[SessionRecord], str | None] | None = None,
     waits: Sequence[Wait] = (),
 ) -> Alert:
-    """Describe a session that failed, was interrupted, is stale or waits; `died` says how it is known that it died.
-
-    A wait that is not over needs an answer. If the folder of its project is gone, `find_project` looks for the one
-    where the project is now.
-    """
+    """Describe a session that failed, was interrupted, is stale or waits; `died` says how it is known that it died."""
     started = last_started(runs)
     at = session.ended_at
     if session.status == "stale":
         at = None if started is None else worked_until(started, None)
-    folder = started.folder if started else None
-    if session.path and not session.argv:
-        folder = folder_of(session.project, folder)
-    is_gone = find_project and started and started.host == identity().host and folder and not Path(folder).is_dir()
-    if session.argv:
-        remedy = resume_of_command(session.name)
-    elif session.path and find_project and is_gone:
-        remedy = f"{resume_by_zrb(session.name, find_project(session), here)} --here"
-    elif session.path:
-        remedy = resume_by_zrb(session.name, folder, here)
-    else:
-        again = None if is_gone else how_to_start_again(session, runs, here)
-        remedy = again or f"zrb-store log {session.name}"
-    if asked := answer(waits):
-        remedy = f"zrb-store {asked}"
-    elif waits and not any(each.is_over for each in waits):
-        remedy = f"zrb-store show {session.name}"  # nobody can answer
+    facts = Facts(Start.of(executor, session, runs), session.status, waits)
+    helps = first(advice(facts, here=here)) or Advice("Show", f"{PROGRAM} show {session.name}")
     return Alert(
         event=session.status,
         what=f"session {session.name}" + (f" ({session.task})" if session.task else ""),
-        why=wait_reason(waits) if waits else reason(session, runs, error, died),
+        why=awaited(waits) if waits else reason(session, runs, error, died),
         at=at,
-        remedy=remedy,
+        remedy=str(helps.command),
+        after=helps.after,
         session=session.name,
         project=session.project,
         task=session.task,
@@ -107,12 +89,14 @@ def of_session(
 
 def of_dead_values(dead: DeadQueue, why: str | None, program: str) -> Alert:
     """Describe the dead values of a queue."""
+    helps = advice_on_dead_values(dead.session, dead.queue, program)
     return Alert(
         event="dead",
         what=f"{dead.dead} {'value' if dead.dead == 1 else 'values'} of queue {dead.session}/{dead.queue}",
         why=why,
         at=dead.at,
-        remedy=f"{program} requeue {dead.session} {shlex.quote(dead.queue)} --all-dead",
+        remedy=str(helps.command),
+        after=helps.after,
         session=dead.session,
         project=dead.project,
         queue=dead.queue,

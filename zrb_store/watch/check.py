@@ -9,7 +9,6 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import NamedTuple
 
 from zrb_store.db.engine import Database
@@ -22,7 +21,6 @@ from zrb_store.queries.dead_queues import dead_queues, why_dead
 from zrb_store.queries.last_errors import last_errors
 from zrb_store.queries.list import runs_by_session
 from zrb_store.queries.runs import acknowledged_at, newest_result, with_last_signs
-from zrb_store.queries.sessions import projects_of_task
 from zrb_store.queries.waits import parked
 from zrb_store.records import RunRecord, SessionRecord, by_key
 from zrb_store.watch import alert
@@ -104,11 +102,6 @@ def _sessions(transaction: Transaction, moment: int, projects: Projects | None, 
             last = last_completion(transaction, session.task, session.project, after_id=session.id)
         return last is not None and last.tick > since
 
-    def find_project(session: SessionRecord) -> str | None:
-        """Return the existing folder where the main task of a session ran last."""
-        known = projects_of_task(transaction, session.task)
-        return next((folder for folder in known if Path(folder).is_absolute() and Path(folder).is_dir()), None)
-
     found = not_done(transaction, projects)
     while page := list(itertools.islice(found, _PAGE)):
         runs = runs_by_session(transaction, [session.id for session in page])
@@ -136,7 +129,7 @@ def _sessions(transaction: Transaction, moment: int, projects: Projects | None, 
             error = None if last is None else errors.get(last.id)
             how = lease.how_it_died(transaction, last, moment) if last is not None and last.ended_at is None else None
             seen = replace(session, status=status, ended_at=late[0].deadline if late else session.ended_at)
-            yield alert.of_session(seen, own, error, how, here, find_project, late)
+            yield alert.of_session(transaction, seen, own, error, how, here, late)
 
 
 class Group(NamedTuple):

@@ -155,11 +155,12 @@ def _notify_of_session(database: Database, session: str, run_id: int, died: str 
         every = runs.with_last_signs(transaction, every) if died else every
         error = last_errors(transaction, [run_id]).get(run_id)
         waits = parked(transaction, [found.id] if found.status == "waiting" else [])
-    if waits and all(each.queue is None for each in waits):
-        return  # nobody can answer
-    known = [run for run in every if run.id <= run_id]  # the session may have been resumed since
-    status = "stale" if died else next((run.status for run in known if run.id == run_id), None) or "failed"
-    _start(alert.of_session(replace(found, status=status), known, error, died, None, None, waits), database.url)
+        if waits and all(each.queue is None for each in waits):
+            return  # nobody can answer
+        known = [run for run in every if run.id <= run_id]  # the session may have been resumed since
+        status = "stale" if died else next((run.status for run in known if run.id == run_id), None) or "failed"
+        event = alert.of_session(transaction, replace(found, status=status), known, error, died, None, waits)
+    _start(event, database.url)
 
 
 def _start(event: Alert, url: StoreUrl, values: Sequence[str] = ()) -> None:

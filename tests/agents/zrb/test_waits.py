@@ -79,7 +79,7 @@ def test_a_budget_that_is_used_up(agents: Agents, waits: bool) -> None:
         agents.resume(ZRB_STORE_BUDGET="tokens=60")
     else:
         assert "such as tokens=212 (in ZRB_STORE_BUDGET" in said
-        assert "`zrb-store resume s` runs the rest" in said or "`zrb xcom resume s` runs the rest" in said
+        assert "`zrb-store resume s` continues it" in said or "`zrb xcom resume s` continues it" in said
         agents.resume(ZRB_STORE_BUDGET="tokens=100000")
     agents.twice()
     assert agents.project.begun["model 4"] == 1
