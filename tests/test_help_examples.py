@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,7 @@ IN_A_PROCESS = ("run", "consume", *INSIDE)
 # Where an example names a place that no test may touch.
 PLACES = {
     r"postgresql\S*://zrb@db\.example/jobs": "other.db",
+    r"postgresql://owner@db/shop": "shop.db",
     r"/var/lib/node_exporter/": "",
 }
 
@@ -104,6 +106,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fill(store)
     with open_store(folder / "etl.db") as store:
         store.session("etl").xcom["q"].push(1)
+    with contextlib.closing(sqlite3.connect(folder / "shop.db")) as shop:
+        shop.execute("CREATE TABLE orders (id INTEGER)")
     (folder / "empty").mkdir()
     (folder / "shop.sql").touch()
     (folder / "day.txt").write_text("2026-11-24\n", encoding="utf-8")
