@@ -134,6 +134,15 @@ def _instants(clock: datetime) -> list[datetime]:
     return [local for local in (each.astimezone() for each in found) if local.replace(tzinfo=None, fold=0) == clock]
 
 
+PERIODS = {"day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H%z", "week": "%G-W%V"}
+"""What jobs run once in, and how one is named. An hour has its offset: one is repeated when clocks are put back."""
+
+
+def period_name(every: str, now: datetime) -> str:
+    """Name the day, hour or week of a local time."""
+    return now.strftime(PERIODS[every])
+
+
 def parse_duration(text: str) -> timedelta:
     """Parse a length of time such as `90s`, `15m`, `1.5h`, `30d` or `2w`."""
     match = re.fullmatch(r"(\d{1,7}(?:\.\d{1,6})?)([smhdw])", text.strip())

@@ -94,6 +94,9 @@ COMMAND_FAILED = "CommandFailed"
 COMMAND = "--"
 """What the path of a session begins with if the command of `zrb-store run` follows."""
 
+RERUN = "rerun"
+"""The attribute of a step that says why it began again although it had completed."""
+
 UNSUCCESSFUL = ("failed", "interrupted", "lost")  # the statuses of attempts that have ended without completing
 HALTED = ("failed", "interrupted", "stale")  # the statuses of sessions that ended without completing
 UNFINISHED = (*UNSUCCESSFUL, "waiting")  # the statuses of attempts that have undone what they did to other sessions

@@ -69,6 +69,11 @@ def json(table: str, **types: str) -> list[sa.CheckConstraint]:
     return [check(f"{table}_{column}", condition.format(column, kind)) for column, kind in types.items()]
 
 
+def partial_index(name: str, table: str, columns: list[str], where: str, *, unique: bool = False) -> None:
+    condition = sa.text(where)
+    op.create_index(name, table, columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
 def random_text() -> sa.TextClause:
     return sa.text("(lower(hex(randomblob(16))))" if on_sqlite() else "(gen_random_uuid())::text")
 
@@ -125,19 +130,12 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_index("ix_zrb_session_ended_tick", "zrb_session", ["ended_tick"])
-    op.create_index(
-        "ix_zrb_session_fork",
-        "zrb_session",
-        ["forked_from"],
-        sqlite_where=sa.text("forked_from IS NOT NULL"),
-        postgresql_where=sa.text("forked_from IS NOT NULL"),
-    )
-    op.create_index(
+    partial_index("ix_zrb_session_fork", "zrb_session", ["forked_from"], "forked_from IS NOT NULL")
+    partial_index(
         "ix_zrb_session_not_completed",
         "zrb_session",
         ["status", "id", "task", "project", "parent", "ended_tick"],
-        sqlite_where=sa.text("status <> 'completed'"),
-        postgresql_where=sa.text("status <> 'completed'"),
+        "status <> 'completed'",
     )
     op.create_index("ix_zrb_session_task_ended_tick", "zrb_session", ["task", "ended_tick"])
     op.create_index("ix_zrb_session_task_id", "zrb_session", ["task", "id"])
@@ -215,6 +213,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
         sqlite_strict=True,
     )
+    partial_index("ix_zrb_run_incomplete", "zrb_run", ["session_id"], "status = 'completed' AND error_type IS NOT NULL")
     op.create_table(
         "zrb_attempt",
         sa.Column("id", BigInt, autoincrement=True, nullable=False),
@@ -297,28 +296,10 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
         sqlite_strict=True,
     )
-    op.create_index(
-        "ix_zrb_attempt_completed",
-        "zrb_attempt",
-        ["task", "ended_tick"],
-        sqlite_where=sa.text("status = 'completed'"),
-        postgresql_where=sa.text("status = 'completed'"),
-    )
+    partial_index("ix_zrb_attempt_completed", "zrb_attempt", ["task", "ended_tick"], "status = 'completed'")
     op.create_index("ix_zrb_attempt_run_id", "zrb_attempt", ["run_id"])
-    op.create_index(
-        "ix_zrb_attempt_running",
-        "zrb_attempt",
-        ["run_id"],
-        sqlite_where=sa.text("status = 'running'"),
-        postgresql_where=sa.text("status = 'running'"),
-    )
-    op.create_index(
-        "ix_zrb_attempt_step",
-        "zrb_attempt",
-        ["session_id", "step_of", "step"],
-        sqlite_where=sa.text("step_of IS NOT NULL"),
-        postgresql_where=sa.text("step_of IS NOT NULL"),
-    )
+    partial_index("ix_zrb_attempt_running", "zrb_attempt", ["run_id"], "status = 'running'")
+    partial_index("ix_zrb_attempt_step", "zrb_attempt", ["session_id", "step_of", "step"], "step_of IS NOT NULL")
     op.create_table(
         "zrb_output",
         sa.Column("attempt_id", BigInt, autoincrement=False, nullable=False),
@@ -381,42 +362,15 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
         sqlite_strict=True,
     )
-    op.create_index(
-        "ix_zrb_value_dead",
-        "zrb_value",
-        ["queue_id", "seq"],
-        sqlite_where=sa.text("state = 'dead'"),
-        postgresql_where=sa.text("state = 'dead'"),
+    partial_index("ix_zrb_value_dead", "zrb_value", ["queue_id", "seq"], "state = 'dead'")
+    partial_index(
+        "ix_zrb_value_delayed", "zrb_value", ["queue_id", "due_at"], "due_at IS NOT NULL AND ended_at IS NULL"
     )
-    op.create_index(
-        "ix_zrb_value_delayed",
-        "zrb_value",
-        ["queue_id", "due_at"],
-        sqlite_where=sa.text("due_at IS NOT NULL AND ended_at IS NULL"),
-        postgresql_where=sa.text("due_at IS NOT NULL AND ended_at IS NULL"),
+    partial_index(
+        "ix_zrb_value_live", "zrb_value", ["queue_id", "seq", "ended_at", "due_at"], "ended_at IS NULL", unique=True
     )
-    op.create_index(
-        "ix_zrb_value_live",
-        "zrb_value",
-        ["queue_id", "seq", "ended_at", "due_at"],
-        unique=True,
-        sqlite_where=sa.text("ended_at IS NULL"),
-        postgresql_where=sa.text("ended_at IS NULL"),
-    )
-    op.create_index(
-        "ix_zrb_value_pushed_by",
-        "zrb_value",
-        ["pushed_by", "queue_id"],
-        sqlite_where=sa.text("pushed_by IS NOT NULL"),
-        postgresql_where=sa.text("pushed_by IS NOT NULL"),
-    )
-    op.create_index(
-        "ix_zrb_value_taken_by",
-        "zrb_value",
-        ["taken_by", "queue_id"],
-        sqlite_where=sa.text("taken_by IS NOT NULL"),
-        postgresql_where=sa.text("taken_by IS NOT NULL"),
-    )
+    partial_index("ix_zrb_value_pushed_by", "zrb_value", ["pushed_by", "queue_id"], "pushed_by IS NOT NULL")
+    partial_index("ix_zrb_value_taken_by", "zrb_value", ["taken_by", "queue_id"], "taken_by IS NOT NULL")
     op.create_table(
         "zrb_chunk",
         sa.Column("queue_id", BigInt, autoincrement=False, nullable=False),

@@ -25,9 +25,7 @@ ROOT = Path(__file__).parent.parent
 ENTRY = "from zrb_store.cli import main; main()"
 """Python code that is the program `zrb-store`."""
 
-PROGRAM = f"""#!/bin/sh
-PYTHONPATH='{ROOT}' exec '{sys.executable}' -c '{ENTRY}' "$@"
-"""
+PROGRAM = f"#!{sys.executable}\n{ENTRY}\n"
 
 
 class Ended(NamedTuple):

@@ -188,7 +188,12 @@ def test_refusals(store: Store, scripts: Scripts, command: Commands) -> None:
     done = scripts.night()
     assert done.out.split() == ["125", "0", "one", "125", "125"]
     assert "step inner cannot begin inside step outer: steps do not nest" in done.err
-    assert "step same has completed with the command `echo one`, not `echo two`: give this one another name" in done.err
+    same = "step same has completed with the command `echo one`, not `echo two`: if it is another step, give it another"
+    assert same in done.err
+    assert (
+        "as by mktemp, make what differs in a step; to start the task over: zrb-store resume night --from backup"
+        in done.err
+    )
     store.session("inbox").xcom["files"].push("a")
     delivery = scripts.run("zrb-store", "consume", "inbox", "files", "-q", "--", "zrb-store", "step", "x", "--", "true")
     assert "a delivery is given back whole, so its steps could not be kept; let the command start" in delivery.err

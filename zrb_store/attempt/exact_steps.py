@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from zrb_store.queries.attempts import BegunAttempt
 from zrb_store.queries.dependent_steps import steps_in
 from zrb_store.queries.give_back import give_back
 from zrb_store.queries.steps import NewStep, StepKey, StepRecord
+from zrb_store.records import RERUN
 
 
 class ExactStep(NamedTuple):
@@ -32,6 +34,7 @@ class ExactStep(NamedTuple):
     repeat: bool = False  # whether it may begin although the end of an earlier try is unknown
     leads: bool = False  # whether the steps after it rest on its result
     compares_kept: bool = False
+    notes_change: bool = False  # whether it keeps, in its attributes, why it began again (`records.RERUN`)
     # Is called if it leads and its result could not be stored, before the steps after it are given back with it.
     not_stored: Callable[[], object] = lambda: None
     # Is called before it begins, with its last attempt, and whether that is given back; it may raise an error.
@@ -110,6 +113,8 @@ def _begun_or_stored(attempt: Attempt, call: ExactStep, was_used: bool) -> Step 
         undo = None
         if known is not None and change is not None:
             undo = functools.partial(_discard_from, attempt, call, known, change)
+            if call.notes_change:
+                new = new._replace(attributes=json.dumps({RERUN: mask_text(change)}))
         call.begins(known, undo is not None)
         step = steps.begin(new.key, new, known, undo=undo)
         if step is not None:

@@ -189,6 +189,8 @@ run = Table(
     _rule("ended", "(status IS NULL) = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)"),
     _rule("order", "ended_tick >= started_tick"),
     UniqueConstraint("session_id", "number"),
+    # For `check`. Few runs complete although a step of their script failed.
+    Index("ix_zrb_run_incomplete", "session_id", sqlite_where=text("status = 'completed' AND error_type IS NOT NULL")),
     sqlite_autoincrement=True,
     sqlite_strict=True,
 )

@@ -199,9 +199,13 @@ class _Notes(NamedTuple):
         """Return why a session did not complete, if that is known, or what it waits for."""
         if session.name in self.waits:
             return awaited(self.waits[session.name])
-        if not runs or session.status not in HALTED:
+        if not runs:
             return None
         last = runs[-1]
+        if session.status == "completed" and last.error and last.id in self.errors:
+            return self.errors[last.id].text()  # a step of its script failed
+        if session.status not in HALTED:
+            return None
         died = lease.how_it_died(transaction, last, moment) if last.ended_at is None else None
         return incomplete.reason(session, runs, self.errors.get(last.id), died)
 

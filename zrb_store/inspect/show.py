@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from zrb_store.inspect.header import as_seen, header
 from zrb_store.inspect.moments import attempt_at, moment_of, runs_at, status_at, value_at
 from zrb_store.inspect.told import Costs, plain, sum_of, tellers
 from zrb_store.inspect.value import each_with_acts
+from zrb_store.masking import one_line
 from zrb_store.names import full_name, nearest
 from zrb_store.queries import attempts, history, lease, output, runs, sessions, show
 from zrb_store.queries.by_hand import Change, last_of_session
@@ -32,6 +34,7 @@ from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.show import StepCounts
 from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import (
+    RERUN,
     UNFINISHED,
     AttemptRecord,
     JsonObject,
@@ -97,15 +100,22 @@ class Step:
         return f"{count} {what}" * (count > 1)
 
     @property
+    def rerun(self) -> str | None:
+        """Why its last attempt began although it had completed, if it is known."""
+        found: dict[str, str] = json.loads(self.last.attributes or "{}")
+        return found.get(RERUN)
+
+    @property
     def facts(self) -> list[str]:
-        """What is said of it beside its name: how often it was begun, and how it may be repeated or restored."""
+        """What is said of it beside its name: how often it was begun and why, and how it may be repeated."""
         last = self.last
         lost = "not restorable" if last.status == "completed" and not last.restorable else ""
-        return list(filter(None, (self.repeats, "once" * last.once, fact_of(last.kind, last), lost)))
+        again = f"again: {one_line(self.rerun)}" if self.rerun else ""
+        return list(filter(None, (self.repeats, "once" * last.once, fact_of(last.kind, last), lost, again)))
 
     def to_json(self) -> JsonObject:
         shown: JsonObject = {
-            **pick(self, "id", "name", "status"),
+            **pick(self, "id", "name", "status", "rerun"),
             **pick(self.last, "kind", "restorable", "once"),
             "executions": self.executions,
             "attempts": [Attempt(each).to_json() for each in self.attempts],  # steps have no output

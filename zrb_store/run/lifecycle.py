@@ -26,7 +26,7 @@ from zrb_store.errors import (
     ZrbStoreError,
     waiting_in,
 )
-from zrb_store.masking import error_text
+from zrb_store.masking import ErrorText, error_text
 from zrb_store.queries import attempts, runs, sessions, steps
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.commands import left_commands, refuse_immortal
@@ -237,7 +237,7 @@ class RunLifecycle:
     def end(
         self,
         status: str,
-        error: BaseException | None = None,
+        error: BaseException | ErrorText | None = None,
         *,
         unless_stopped: bool = False,
     ) -> None:
@@ -246,7 +246,8 @@ class RunLifecycle:
         Args:
             status: `completed`, `failed`, `interrupted` or `waiting`; the session's status from now on. A run that
                 failed or waits ends as `interrupted` if `stop` asked for that.
-            error: What ended it. It is stored with the run, unless an attempt ended by it.
+            error: What ended it. It is stored with the run, unless an attempt ended by it. Readers also show that of
+                a completed run.
             unless_stopped: The same holds for a completed run: it may have left early.
 
         Raises:
@@ -260,7 +261,7 @@ class RunLifecycle:
         lease.stop_renewing(self)
         self._ended = True
         told = status != "completed" and self._tells()
-        text = None if error is None else error_text(error)
+        text = error_text(error) if isinstance(error, BaseException) else error
         # They say only that the run was to end, not why.
         says_little = isinstance(error, SystemExit) or status == "interrupted"
 

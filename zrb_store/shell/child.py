@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import select
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from zrb_store.errors import InvalidArgument
 
 # The command starts only after a line has come. If the consumer dies before, there is an end of file instead.
 _GATE = 'read -r _ && exec "$@"'
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HIGHEST = 9  # every shell can name descriptors up to this one
 
 
@@ -40,8 +42,6 @@ class Child:
     the consumer.
 
     With a `stdin`, the command reads from that descriptor itself, and what it leaves there others may read.
-
-    As in any command that a shell starts, variables of the environment whose names are no identifiers may be missing.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Child:
     ) -> None:
         gate = _GATE if stdin is None else f"{_GATE} <&{stdin} {stdin}<&-"
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", gate, "zrb-store", *arguments],
+            ["/bin/sh", "-c", gate, "zrb-store", *_dropped_by_shells(arguments, environment), *arguments],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -95,6 +95,16 @@ class Child:
             pipe.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
+
+
+def _dropped_by_shells(arguments: Sequence[bytes], environment: Mapping[str, str] | None) -> list[bytes]:
+    """Return the beginning of a command line by which env(1) sets what a shell drops from the environment of commands.
+
+    That is what has no identifier for a name, such as the functions that bash exports. dash drops it.
+    """
+    inherited = os.environ if environment is None else environment
+    dropped = [os.fsencode(f"{name}={text}") for name, text in inherited.items() if not _IDENTIFIER.fullmatch(name)]
+    return [b"/usr/bin/env", *dropped] if dropped and b"=" not in arguments[0] else []
 
 
 # Each line has the numbers of all groups that run. An end of file means that the consumer is gone; then an unfinished

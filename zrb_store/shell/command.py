@@ -42,10 +42,16 @@ class Outcome:
     """How a command ended. Secrets are masked in its texts."""
 
     exit_code: int  # the negative number of the signal if one ended it
-    error: str | None  # what went wrong, on one line; None if the command succeeded
+    failure: str | None  # `bash exited with 1`; None if the command succeeded
+    last_words: str  # the last line that it wrote to stderr, or why else it failed
     output: str  # the end of what it wrote to stdout and stderr
     stopped: bool = False  # whether it was ended because its runner stops
     timed_out: bool = False  # whether it was ended because it took too long
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong, on one line; None if the command succeeded."""
+        return f"{self.failure}: {self.last_words}" if self.failure and self.last_words else self.failure
 
     def error_text(self) -> ErrorText:
         """Return the error as it is kept with an attempt."""
@@ -54,10 +60,14 @@ class Outcome:
         return ErrorText(kind, message, f"{self.output.rstrip()}\n{kind}: {message}".lstrip())
 
 
-def make_outcome(name: str, exit_code: int, written: bytes, *, stopped: bool, timed_out: float | None) -> Outcome:
-    """Describe how a command ended that had `timed_out` seconds, if they were not enough."""
-    text = storable(mask_printed(written.decode(errors="backslashreplace")))
-    output = text.encode()[-KEPT:].decode(errors="ignore")
+def make_outcome(
+    name: str, exit_code: int, written: bytes, errors: bytes, *, stopped: bool, timed_out: float | None
+) -> Outcome:
+    """Describe how a command ended that had `timed_out` seconds, if they were not enough.
+
+    The last line of `errors`, which it wrote to stderr, says why it failed; a line of stdout is none.
+    """
+    output = _end_of(written)
     if stopped:
         what = "was stopped"
     elif timed_out is not None:
@@ -67,12 +77,16 @@ def make_outcome(name: str, exit_code: int, written: bytes, *, stopped: bool, ti
     elif exit_code:
         what = f"exited with {exit_code}"
     else:
-        return Outcome(exit_code, None, output)
-    error = f"{one_line(name)} {what}"
-    if lines := [line for line in map(one_line, output.splitlines()) if line]:
-        last = lines[-1]
-        error += f": {last if len(last) <= _LONGEST_LINE else f'{last[: _LONGEST_LINE - 1]}…'}"
-    return Outcome(exit_code, error, output, stopped, timed_out is not None)
+        return Outcome(exit_code, None, "", output)
+    lines = [line for line in map(one_line, _end_of(errors).splitlines()) if line]
+    last = lines[-1] if lines else ""
+    last = last if len(last) <= _LONGEST_LINE else f"{last[: _LONGEST_LINE - 1]}…"
+    return Outcome(exit_code, f"{one_line(name)} {what}", last, output, stopped, timed_out is not None)
+
+
+def _end_of(written: bytes) -> str:
+    text = storable(mask_printed(written.decode(errors="backslashreplace")))
+    return text.encode()[-KEPT:].decode(errors="ignore")
 
 
 def _signal_name(number: int) -> str:
@@ -318,11 +332,12 @@ class CommandRunner:
     def _attend(self, child: Child, feed: Feed, keep: Keep) -> Outcome:
         """Open the gate, and return when the command has ended and all that it wrote was passed on."""
         _, *pipes = child.pipes
-        tail = bytearray()
+        tail, errors = bytearray(), bytearray()
 
         def keep_end(stream: str, data: bytes) -> None:
-            tail.extend(data)
-            del tail[: -2 * KEPT]  # more than is kept, so that a secret that is cut in two does not remain
+            for end in (tail, errors) if stream == "stderr" else (tail,):
+                end.extend(data)
+                del end[: -2 * KEPT]  # more than is kept, so that a secret that is cut in two does not remain
             keep(stream, data)
 
         relays = [
@@ -341,6 +356,7 @@ class CommandRunner:
             PurePath(self._command[0]).name,
             exit_code,
             bytes(tail),
+            bytes(errors),
             stopped=why == "stop" or is_signalled,
             timed_out=self._timeout if why == "timeout" else None,
         )

@@ -6,17 +6,19 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import click
 
 from zrb_store import codec
+from zrb_store.attempt.retries import Retries
 from zrb_store.cli import arguments
 from zrb_store.cli.command import command
 from zrb_store.db.engine import Database
 from zrb_store.errors import SessionWaiting, Waiting, ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, ResumeOptions, commands_to_end, plan
+from zrb_store.local_time import PERIODS, period_name
 from zrb_store.process import current_project
 from zrb_store.queries import attempts, sessions
 from zrb_store.records import SessionRecord
@@ -30,16 +32,35 @@ from zrb_store.shell.stored_step import write
 from zrb_store.store import Store, open_store
 
 
+def _parse_pauses(text: str) -> list[timedelta]:
+    return [arguments.length(each) for each in text.split(",")] if text else []
+
+
+def _retries_option(what: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    return click.option("--retries", type=arguments.whole_number(0, 1000), default="0", help=f"{what}.")
+
+
+_retry_after_option = click.option(
+    "--retry-after",
+    type=_parse_pauses,
+    default="",
+    metavar="TIMES",
+    help="Wait this long before each try, e.g. 10s,1m (the last one repeats); by default 1, 2, 4... seconds.",
+)
+
+
 @command(
     "run",
     "{} backup-2026-11-24 --task backup -- bash backup.sh",
-    "{} backup-$(date +%F) --task backup --input HOST=db1 -- bash backup.sh",
+    "{} backup --every day -q -- bash backup.sh",
+    "{} backup --every day --retries 3 --retry-after 10s,1m --input HOST=db1 -- bash backup.sh",
     details="A new session runs COMMAND; one that failed, was interrupted or whose process died runs it again, and "
     "`step` inside it skips what has completed. A completed one prints its result: the last 64 KiB of stdout, or what "
     "`result` gave.\n\n"
     "stdout and stderr pass through, and `log` shows their end. COMMAND has an empty stdin, gets SIGINT, SIGTERM and "
     "SIGHUP, and dies with this process. What it pushes and pops with this program belongs to its attempt. Secrets in "
-    "COMMAND and in those of its steps, and inputs with the name of a secret, are not stored.\n\n"
+    "COMMAND and in those of its steps, and inputs with the name of a secret, are not stored. If COMMAND succeeds "
+    "although one of its steps failed and did not complete later, a message, `list`, `show` and `check` say so.\n\n"
     "Exit: that of COMMAND, 128 + N if signal N ended it; 0 if it has completed before; 65 if the command or the "
     "inputs differ; 75 if the session is being run.",
 )
@@ -58,9 +79,35 @@ from zrb_store.store import Store, open_store
     multiple=True,
     help="A variable of COMMAND that is the same in every run.",
 )
-def run(session: str, argv: tuple[str, ...], task: str | None, inputs: Sequence[str]) -> int:
+@click.option(
+    "--every",
+    type=click.Choice(tuple(PERIODS)),
+    help="SESSION names the job: its session is SESSION-2026-11-24, SESSION-2026-11-24T03+0100 or SESSION-2026-W48, "
+    "and its task SESSION unless --task names it.",
+)
+@_retries_option("Run a command that fails N more times, as further attempts of this run")
+@_retry_after_option
+@click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    help="Print nothing, also no stored result, unless it fails: then everything, to stderr.",
+)
+def run(
+    session: str,
+    argv: tuple[str, ...],
+    task: str | None,
+    inputs: Sequence[str],
+    every: str | None,
+    retries: int,
+    retry_after: Sequence[timedelta],
+    quiet: bool,
+) -> int:
     name, given = session_names.session_name(session), dict(map(_parse_input, inputs))
-    return _run(CommandRun(name, argv, task or task_name(argv, given), given))
+    if every is not None:
+        task, name = task or name, f"{name}-{period_name(every, datetime.now().astimezone())}"
+    tries = Retries.of(retries, retry_after or None)
+    return _run(CommandRun(name, argv, task or task_name(argv, given), given, retries=tries, quiet=quiet))
 
 
 def _parse_input(text: str) -> tuple[str, str]:
@@ -142,12 +189,8 @@ class CommandResumer:
     help="A file that COMMAND writes. If it is gone or changed later, this step and all after it run again.",
 )
 @click.option("--timeout", type=arguments.seconds, help="End a command that takes longer.")
-@click.option(
-    "--retries",
-    type=arguments.whole_number(0, 1000),
-    default="0",
-    help="Run a command that fails N more times, after 1, 2, 4... seconds, and print only the last output.",
-)
+@_retries_option("Run a command that fails N more times, and print only the last output")
+@_retry_after_option
 @click.option(
     "--stdin",
     "reads_stdin",
@@ -162,6 +205,7 @@ def step(
     produces: Sequence[str],
     timeout: float | None,
     retries: int,
+    retry_after: Sequence[timedelta],
     reads_stdin: bool,
     verbose: bool,
 ) -> int:
@@ -172,7 +216,8 @@ def step(
     stdin = stdin_for_child(arguments.binary_stdin().fileno()) if reads_stdin else None
     tell = functools.partial(print_line, program=program_name())
     with open_store() as store:
-        return ShellStep(name, argv, once, produces, timeout, retries, stdin, verbose, tell).run(store, write_output)
+        tries = Retries.of(retries, retry_after or None)
+        return ShellStep(name, argv, once, produces, timeout, tries, stdin, verbose, tell).run(store, write_output)
 
 
 @command(

@@ -7,29 +7,45 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import re
 import shlex
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, record_command
+from zrb_store.attempt.retries import NO_RETRIES, Retries
 from zrb_store.codec import Encoded
 from zrb_store.codec.arguments import without_secrets
+from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted, SessionWaiting, ZrbStoreError
 from zrb_store.inspect.resume import Reruns, decide, reruns
 from zrb_store.inspect.workflow import Node, Workflow
-from zrb_store.masking import MASK, is_secret_name, mask_command, one_line, remember, remember_command, storable
+from zrb_store.masking import (
+    MASK,
+    ErrorText,
+    is_secret_name,
+    mask_command,
+    one_line,
+    remember,
+    remember_command,
+    storable,
+)
 from zrb_store.names import check_name
 from zrb_store.process import current_folder, current_project, folder_of, project_of
-from zrb_store.queries import attempts, runs
+from zrb_store.queries import attempts, runs, steps
+from zrb_store.queries.steps import StepRecord
 from zrb_store.queries.waits import parked
-from zrb_store.records import COMMAND, AttemptRecord, SessionRecord
+from zrb_store.records import COMMAND, UNSUCCESSFUL, AttemptRecord, SessionRecord
 from zrb_store.run import Run, RunSpec
 from zrb_store.shell.child import EndingSignals
 from zrb_store.shell.command import CommandRunner, Outcome, check_command, environment_of
@@ -52,6 +68,8 @@ class CommandRun:
     repeat_once: bool = False  # whether that may repeat completed steps that were declared `once`
     takes_over: bool = False  # whether a session of another project belongs to this one from this run on
     folder: str | None = None  # where it runs, if not in the working directory
+    retries: Retries = NO_RETRIES  # of a command that fails, within one run
+    quiet: bool = False  # whether to print only what a run printed that has failed
 
     @property
     def workflow(self) -> Workflow:
@@ -67,7 +85,6 @@ class CommandRun:
                 where = f"session {self.session} runs in {self.folder}: {error.strerror}"
                 raise InvalidArgument(f"{where}; `resume {self.session} --here` runs it in this folder") from None
         session = store.session(self.session)
-        outputs = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
         queues = Xcoms(store.database, session.name, store.max_value)
         runner: CommandRunner | None = None
 
@@ -77,8 +94,14 @@ class CommandRun:
 
         with contextlib.suppress(SessionCompleted), Run(queues, self._spec(store), stop).start(self._choose) as run:
             if not run.completed(self.task):  # unless a person has marked it
-                with CommandRunner(self.argv, **outputs) as runner:
-                    return self._attend(run, runner, tell)
+                with contextlib.ExitStack() as stack:
+                    held = stack.enter_context(tempfile.TemporaryFile(buffering=0)) if self.quiet else None
+                    output = stack.enter_context(Output(tell, held))
+                    streams = {"stdout": output.stdout, "stderr": output.stderr}
+                    runner = stack.enter_context(CommandRunner(self.argv, **streams))
+                    return self._attend(run, runner, output)
+        if self.quiet:
+            return 0
         completed = attempts.in_effect(store.database, session.record().id, self.task)
         if completed and (result := attempts.stored_result(store.database, completed)) is not None:
             print_result(result)
@@ -105,8 +128,42 @@ class CommandRun:
         decisions = decide(self.workflow, records, self.task if self.forced else None)
         return reruns(decisions, records, repeat_once=self.repeat_once)
 
-    def _attend(self, run: Run, runner: CommandRunner, tell: Callable[[str], object]) -> int:
-        """Run the command in an attempt, record how it ended, and return its exit code."""
+    def _attend(self, run: Run, runner: CommandRunner, output: Output) -> int:
+        """Run the command until it completes or may not be tried again, and return its exit code."""
+        with EndingSignals(runner.pass_on, runner.pass_on) as signals:
+            for number in itertools.count(1):
+                with run.attempt(self.task) as attempt:
+                    outcome, end = self._execute(attempt, runner)
+                    if attempt.end_if_parked():  # by `zrb-store wait`
+                        return self._park(run, outcome, output)
+                    if outcome.error is None:
+                        attempt.complete(_result(attempt, end))
+                        return self._complete(run, attempt, runner, output)
+                    failed, is_last = _failed_steps(attempt)
+                    if is_last and not outcome.stopped:  # a trap of the script may have had the last words
+                        outcome = replace(outcome, last_words=_what_failed(attempt, failed[-1]))
+                    text = outcome.error_text()
+                    if attempt.output is not None:  # it has been kept
+                        text = text._replace(traceback=f"{text.type}: {text.message}")
+                    attempt.fail(text, "interrupted" if outcome.stopped else "failed")
+                    pause = None if outcome.stopped else self.retries.pause(number)
+                    if pause is None:
+                        status = "interrupted" if outcome.stopped else "failed"
+                        run.end(status)
+                        output.tell(run.how_started.last_line(status, outcome.error))
+                        return exit_code(outcome)
+                output.note(f"session {self.session} failed: {outcome.error}; it is tried again in {pause:g} s")
+                until = clock.monotonic() + pause
+                while (left := until - clock.monotonic()) > 0 and signals.first is None and not run.lost:
+                    clock.sleep(min(left, _LOOK))
+                if signals.first is not None:
+                    run.end("interrupted")
+                    output.tell(run.how_started.last_line("interrupted"))
+                    return 128 + signals.first
+        raise AssertionError  # it never gets here
+
+    def _execute(self, attempt: Attempt, runner: CommandRunner) -> tuple[Outcome, bytes]:
+        """Run the command once. Return how it ended, and the end of its stdout."""
         end = bytearray()
 
         def keep(stream: str, data: bytes) -> None:
@@ -116,32 +173,98 @@ class CommandRun:
                 end.extend(data)
                 del end[:-KEPT]
 
-        with run.attempt(self.task) as attempt, EndingSignals(runner.pass_on, runner.pass_on):
-            environment = {**environment_of(attempt), **self.inputs}
-            outcome = runner.run(None, environment, functools.partial(record_command, attempt), keep=keep)
-            if attempt.end_if_parked():  # by `zrb-store wait`
-                run.end("interrupted" if outcome.stopped else "waiting")
-                if runs.status_of(run.database, run.id) != ("waiting",):
-                    tell(run.how_started.last_line("interrupted"))
-                    return exit_code(outcome) or SessionWaiting.exit_code
-                from zrb_store.inspect.advice import waiting
+        environment = {**environment_of(attempt), **self.inputs}
+        outcome = runner.run(None, environment, functools.partial(record_command, attempt), keep=keep)
+        return outcome, bytes(end)
 
-                tell(waiting(self.session, parked(run.database, [run.session_id]), run.how_started))
-                return SessionWaiting.exit_code
-            if outcome.error is None:
-                attempt.complete(_result(attempt, bytes(end)))
-                run.end("completed")
-                if (error := runner.output_error) is not None:
-                    tell(f"session {self.session} has completed, but its output cannot be written: {error}")
-                return int(error is not None)
-            status = "interrupted" if outcome.stopped else "failed"
-            text = outcome.error_text()
-            if attempt.output is not None:  # it has been kept
-                text = text._replace(traceback=f"{text.type}: {text.message}")
-            attempt.fail(text, status)
-            run.end(status)
-        tell(run.how_started.last_line(status, outcome.error))
-        return exit_code(outcome)
+    def _park(self, run: Run, outcome: Outcome, output: Output) -> int:
+        """End a run whose attempt waits, and return the exit code."""
+        run.end("interrupted" if outcome.stopped else "waiting")
+        if runs.status_of(run.database, run.id) != ("waiting",):
+            output.tell(run.how_started.last_line("interrupted"))
+            return exit_code(outcome) or SessionWaiting.exit_code
+        from zrb_store.inspect.advice import waiting
+
+        output.say(waiting(self.session, parked(run.database, [run.session_id]), run.how_started))
+        return SessionWaiting.exit_code
+
+    def _complete(self, run: Run, attempt: Attempt, runner: CommandRunner, output: Output) -> int:
+        """End a run that has completed, and return the exit code. A step that failed is named: the script hid that."""
+        failed, _ = _failed_steps(attempt)
+        if not failed:
+            run.end("completed")
+        else:
+            what = _what_failed(attempt, failed[-1])
+            what += f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+            run.end("completed", ErrorText(STEP_FAILED, what, f"{STEP_FAILED}: {what}"))
+            look = f"`zrb-store log {self.session}` shows its output"
+            output.tell(f"session {self.session} has completed, although a step failed: {what}; {look}")
+        if (error := runner.output_error) is not None:
+            output.tell(f"session {self.session} has completed, but its output cannot be written: {error}")
+        return int(error is not None)
+
+
+class Output:
+    """Where a run writes what its command prints, and our messages: with `held`, a file, nowhere until it has failed.
+
+    Then all of it goes to stderr.
+    """
+
+    def __init__(self, tell: Callable[[str], object], held: IO[bytes] | None) -> None:
+        self.say = tell  # is called with messages about no failure
+        self.stdout = sys.stdout.fileno() if held is None else held.fileno()
+        self.stderr = sys.stderr.fileno() if held is None else held.fileno()
+        self._held = held
+        self._notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        """Tell of a failure that may not be the last word."""
+        if self._held is None:
+            self.say(message)
+        else:
+            self._notes.append(message)
+
+    def tell(self, message: str) -> None:
+        """Tell of a failure."""
+        self.release()
+        self.say(message)
+
+    def release(self) -> None:
+        """Print what is held."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.seek(0)
+            with contextlib.suppress(OSError):  # stderr is closed
+                shutil.copyfileobj(held, sys.stderr.buffer)
+                sys.stderr.flush()
+        for note in self._notes:
+            self.say(note)
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.release()
+
+
+def _failed_steps(attempt: Attempt) -> tuple[list[StepRecord], bool]:
+    """Return the steps of a script that have not completed in its attempt, and whether the last one that began is one.
+
+    A step that failed and then completed is none.
+    """
+    begun = steps.of_attempt(attempt.database, attempt.id, "arguments", "result").values()
+    every = sorted((each for each in begun if not each.is_wait), key=lambda each: each.id)
+    return [each for each in every if each.status in UNSUCCESSFUL], any(
+        each.status in UNSUCCESSFUL for each in every[-1:]
+    )
+
+
+def _what_failed(attempt: Attempt, step: StepRecord) -> str:
+    """Return the name of a step that failed, and why: `step dump: pg_dump exited with 1: connection refused`."""
+    record = attempts.by_id(attempt.database, step.id)
+    error = record.error if record is not None else None
+    return f"step {step.step}: {error.message if error and error.message else step.status}"
 
 
 def _remember_secrets(argv: Sequence[str], inputs: Mapping[str, str]) -> list[str]:
@@ -151,6 +274,10 @@ def _remember_secrets(argv: Sequence[str], inputs: Mapping[str, str]) -> list[st
     remember(*(inputs[name] for name in secrets))
     return secrets
 
+
+STEP_FAILED = "StepFailed"
+"""The type of the error of a run that has completed although a step of its script failed."""
+_LOOK = 0.2  # seconds between two looks at signals
 
 _INTERPRETER = re.compile(r"(?:ba|da|z|k|mk|a|fi)?sh|python[\d.]*|perl|ruby|node|php|Rscript")
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import shlex
+import stat
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, Step, record_command
 from zrb_store.attempt.exact_steps import ExactStep, open_exact
+from zrb_store.attempt.retries import Retries
 from zrb_store.attempt.steps import StoredResult
 from zrb_store.attempt.waits import wait_in
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
@@ -48,7 +52,7 @@ class ShellStep:
     once: bool
     produces: Sequence[str]  # files that it makes; if they are changed, it runs again, with all that began after it
     timeout: float | None
-    retries: int  # how often it runs again at once if it fails
+    retries: Retries  # of a command that fails
     stdin: int | None  # the descriptor of its stdin; None for an empty one
     verbose: bool  # whether to say so if it does not run
     tell: Callable[[str], object]  # is called with messages
@@ -57,35 +61,63 @@ class ShellStep:
         """Run the step and return its exit code; if it has completed before, print its encoded result instead."""
         parent = os.getppid()
         attempt = _surrounding(store, check_step_name(self.name))
+        self._refuse_stdout_as_product()
+        changes: list[str] = []  # why it runs again
+
+        def change(before: str) -> str | None:
+            changes[:] = filter(None, [self._change(attempt, before)])
+            return changes[0] if changes else None
+
+        def begins(_: StepRecord | None, given_back: bool) -> None:
+            if given_back and changes:
+                self.tell(f"step {self.name} runs again, as will the steps after it: {changes[0]}")
+
         call = ExactStep(
             NewStep(self.name, self._arguments({}), self.once),
-            self._change,
+            change,
             compares_kept=True,
+            notes_change=True,
+            begins=begins,
             settle=functools.partial(_settle, attempt),
         )
-        for number in range(self.retries + 1):
+        for number in itertools.count(1):
             with open_exact(attempt, call) as step:
                 if isinstance(step, StoredResult):
                     self._print(step.result, print_again)
                     return 0
-                is_last = number == self.retries
-                outcome = self._execute(step, parent, is_last=is_last)
-            if outcome.error is None or is_last or outcome.stopped or (self.once and _was_killed(outcome)):
+                pause = self.retries.pause(number)
+                outcome = self._execute(step, parent, is_last=pause is None)
+            if outcome.error is None or pause is None or outcome.stopped or (self.once and _was_killed(outcome)):
                 break
-            self.tell(f"step {self.name}: {outcome.error}; it is tried again")
-            clock.sleep(min(2.0**number, 60.0))
+            self.tell(f"step {self.name}: {outcome.error}; it is tried again in {pause:g} s")
+            clock.sleep(pause)
         return TIMED_OUT if outcome.timed_out else exit_code(outcome)
 
     def _arguments(self, produced: dict[str, JsonValue]) -> str:
         return stored_arguments(mask_command(self.argv), {"produces": produced} if produced else {})
 
-    def _change(self, before: str) -> str | None:
+    def _refuse_stdout_as_product(self) -> None:
+        """Raise an error if the shell writes stdout to a file of `produces`: it has emptied that already."""
+        for path in map(Path, self.produces):
+            out = os.fstat(1)
+            if stat.S_ISREG(out.st_mode) and path.exists() and os.path.samestat(path.stat(), out):
+                raise InvalidArgument(
+                    f"step {self.name} --produces {path}, but its stdout goes to that file, which the shell empties "
+                    "each time before the step begins, so it would always run again: let COMMAND write the file, "
+                    f"as in `-- sh -c '... > {path}'`"
+                )
+
+    def _change(self, attempt: Attempt, before: str) -> str | None:
         """Refuse another command than that which has completed, and return why it runs again, if it does."""
         (now, _), (then, named) = map(positional_and_named, (self._arguments({}), before))
         if now != then:
             old, new = (shlex.join(map(str, words)) for words in (then, now))
+            program = "zrb-store" if sessions.get(attempt.database, attempt.session).argv else "zrb xcom"
+            again = f"{program} resume {attempt.session} --from {shlex.quote(attempt.task)}"
             raise InputsDiffer(
-                f"step {self.name} has completed with the command `{old}`, not `{new}`: give this one another name"
+                f"step {self.name} has completed with the command `{old}`, not `{new}`: if it is another step, give it "
+                "another name, with what differs in it; if its command differs in each run, as by mktemp, make what "
+                f"differs in a step; to start the task over: {again}"
             )
         return changed(self.produces, named.get("produces"))
 
@@ -107,7 +139,7 @@ class ShellStep:
 
         with contextlib.ExitStack() as stack:
             # What a try that fails prints must not come before what the next one prints.
-            held = stack.enter_context(tempfile.TemporaryFile()) if self.retries else None
+            held = stack.enter_context(tempfile.TemporaryFile()) if self.retries.most else None
             runner = CommandRunner(
                 self.argv, stdout=(held or sys.stdout).fileno(), stderr=sys.stderr.fileno(), timeout=self.timeout
             )

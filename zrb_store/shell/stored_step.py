@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zrb_store.records import JsonValue
 
 PIECE = 65536
-_OPTIONS = {"--produces", "--timeout", "--retries"}
+_OPTIONS = {"--produces", "--timeout", "--retries", "--retry-after"}
 _VERBOSE = {"-v", "--verbose"}
 
 

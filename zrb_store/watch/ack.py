@@ -18,11 +18,12 @@ def acknowledge(database: Database, *names: str, reason: str | None = None) -> N
     def work(transaction: Transaction) -> None:
         for name in names:
             session = sessions.get(transaction, name, lock=True)
-            if session.status == "completed":
+            last = runs.last(transaction, session.id)
+            if session.status == "completed" and (last is None or last.error is None):
                 raise ZrbStoreError(f"session {name} has completed: there is nothing to acknowledge")
             if session.status == "waiting" and not any(each.is_late for each in parked(transaction, [session.id])):
                 raise ZrbStoreError(f"session {name} waits, and not past a deadline: there is nothing to acknowledge")
-            last, moment = runs.last(transaction, session.id), now_micros(transaction)
+            moment = now_micros(transaction)
             is_live = last is not None and lease.status_of(transaction, session.status, last, moment) == "running"
             if not queries.acknowledge(transaction, session.id, but=last.id if last is not None and is_live else None):
                 raise ZrbStoreError(f"no run of session {name} has ended yet: nothing was acknowledged")

@@ -87,6 +87,20 @@ def of_session(
     )
 
 
+def of_failed_step(session: SessionRecord, error: LastError | None) -> Alert:
+    """Describe a session of a script that completed although a step failed."""
+    return Alert(
+        event="failed",
+        what=f"a step of session {session.name} ({session.task}), which completed",
+        why=error and error.message,
+        at=session.ended_at,
+        remedy=f"zrb-store log {session.name}",
+        session=session.name,
+        project=session.project,
+        task=session.task,
+    )
+
+
 def of_dead_values(dead: DeadQueue, why: str | None, program: str) -> Alert:
     """Describe the dead values of a queue."""
     helps = advice_on_dead_values(dead.session, dead.queue, program)

@@ -25,7 +25,13 @@ from zrb_store.queries.waits import parked
 from zrb_store.records import RunRecord, SessionRecord, by_key
 from zrb_store.watch import alert
 from zrb_store.watch.alert import Alert
-from zrb_store.watch.queries import last_completion, not_done, unresolved_failures, with_deliveries
+from zrb_store.watch.queries import (
+    last_completion,
+    not_done,
+    unresolved_failures,
+    with_deliveries,
+    with_failed_step,
+)
 
 _PAGE = 100  # sessions whose runs and errors are read by one statement each
 
@@ -53,7 +59,8 @@ def alerts(
         why = why_dead(transaction, [each.id for each in queues]) if queues else {}
         dead = (alert.of_dead_values(each, why.get(each.id), program) for each in queues)
         first = None if since is None else beginning(since, moment)
-        every = itertools.chain(overdue, dead, _sessions(transaction, moment, projects, here))
+        halted = _sessions(transaction, moment, projects, here)
+        every = itertools.chain(overdue, dead, _with_failed_step(transaction, projects), halted)
         chosen = (each for each in every if first is None or each.at is None or each.at >= first)
         return sorted(chosen, key=lambda each: (each.at is not None, -(each.at or 0)))
 
@@ -82,6 +89,16 @@ def _overdue(
             project=folder,
             task=task,
         )
+
+
+def _with_failed_step(transaction: Transaction, projects: Projects | None) -> Iterator[Alert]:
+    """Yield the sessions that completed although a step failed, unless one of their task has completed since."""
+    found = with_failed_step(transaction, projects)
+    errors = last_errors(transaction, [run_id for _, run_id in found])
+    for session, run_id in found:
+        last = last_completion(transaction, str(session.task), session.project)
+        if last is None or last.session_id == session.id:
+            yield alert.of_failed_step(session, errors.get(run_id))
 
 
 def _sessions(transaction: Transaction, moment: int, projects: Projects | None, here: str | None) -> Iterator[Alert]:

@@ -161,6 +161,33 @@ def not_done(transaction: Transaction, projects: Projects | None = None) -> Iter
     return sound(sessions.record, transaction.stream(statement))
 
 
+@statement
+def _with_failed_step() -> sa.Select[*Row]:
+    of_last_run = sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence)
+    return (
+        sessions.selection()
+        .add_columns(t.run.c.id)
+        .select_from(t.run.join(t.session, of_last_run))
+        .with_hint(t.run, "INDEXED BY ix_zrb_run_incomplete", "sqlite")
+        .where(
+            t.run.c.status == literal("completed"),
+            t.run.c.error_type.is_not(None),
+            t.run.c.acknowledged_at.is_(None),
+            t.session.c.status == literal("completed"),
+            t.session.c.parent.is_(None),
+        )
+    )
+
+
+def with_failed_step(transaction: Transaction, projects: Projects | None = None) -> list[tuple[SessionRecord, int]]:
+    """Return the root sessions of scripts that completed although a step failed, and the id of the last run of each.
+
+    Left out are those that a person has acknowledged.
+    """
+    statement = _with_failed_step() if projects is None else _with_failed_step().construct.where(runs.is_of(projects))
+    return list(sound(lambda row: (sessions.record(row[:-1]), row[-1]), transaction.stream(statement)))
+
+
 class Completion(NamedTuple):
     """The completion of a session: the tick of its end, and the session's id."""
 
