@@ -98,7 +98,7 @@ def shop(store: Store) -> Store:
 # A line whose last word is not complete, and what this may become.
 MAY_FOLLOW: dict[str, list[str]] = {
     "sh": ["show"],
-    "db ": ["status", "upgrade"],
+    "db ": ["own-tables", "status", "upgrade"],
     "db up": ["upgrade"],
     "list --st": ["--status"],
     "list --status f": ["failed"],

@@ -249,7 +249,7 @@ def test_a_push_that_is_killed_between_its_chunks_pushes_nothing(store: Store, l
     store.session("s").xcom["q"].push("before")
     before = all_rows(store)
     done = subprocess.run([sys.executable, "-c", PUSH, location, push], capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (-signal.SIGKILL, b"")
+    assert done.returncode == -signal.SIGKILL, done.stderr  # a slow server is announced before
     assert store.session("s").xcom["q"].pop() == "before"
     assert {**all_rows(store), "zrb_value": 0} == {**before, "zrb_value": 0}
 
