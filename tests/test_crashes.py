@@ -48,7 +48,7 @@ def test_a_workflow_that_is_killed_anywhere_loses_nothing(
         assert "half done or lost: 0" in figures
         assert child.join() == 0
     # Every point belongs to the workflow or to the tests below.
-    others = (*MANUAL_CHANGES, *CHANGES_OF_CONSUMERS, "ack", "wait")
+    others = (*MANUAL_CHANGES, *CHANGES_OF_CONSUMERS, "ack", "own_tables", "wait")
     assert points | {f"{change}:{place}" for change in others for place in PLACES} == set(POINTS)
 
 

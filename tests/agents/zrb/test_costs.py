@@ -62,7 +62,7 @@ def test_costs(agents: Agents) -> None:
     assert tokens["paid"] == {"input": costs.paid.input_tokens, "output": costs.paid.output_tokens}
     assert 0 < tokens["thrown_away"]["input"] < tokens["paid"]["input"]
     told = agents.run("xcom", "report", agents.session)
-    assert "tool charge c1, 2 executions" in told  # not attempts, of which there are more
+    assert "tool charge c1 (2 executions)" in told  # not attempts, of which there are more
     assert [(error.type, error.message, error.traceback or None) for error in errors] == [
         ("ModelRetry", "charge less", None)
     ] * 2
