@@ -138,7 +138,7 @@ def test_show_as_text(command: Commands, filled: Store) -> None:
         "Inputs   day=2026-11-24",
         "Queue rows: 1 live of 2",
         "Log:      zrb-store log etl-24",
-        "Resume:   zrb xcom resume etl-24",
+        "Resume:   zrb xcom resume etl-24 --here",  # its folder is gone
     ):
         assert line in text.splitlines()
     assert "Broken: no column 'price' in row 3" in text

@@ -31,12 +31,14 @@ def fail(store: Store, name: str = "night", **settings: Any) -> None:
 
 class TestRuns:
     @pytest.mark.promise(number=13)
-    def test_what_the_command_is_told(self, store: Store, told: Told) -> None:
-        fail(store, task="main", path=["etl", "main"], project="/srv/my etl")
+    def test_what_the_command_is_told(self, store: Store, told: Told, tmp_path: Path) -> None:
+        folder = tmp_path / "my etl"
+        folder.mkdir()
+        fail(store, task="main", path=["etl", "main"], project=str(folder))
         [one] = told.all()
         assert one.pop("MESSAGE") == (
             f"failed at {one_time(store)}Z: session night (main): load: Broken: no column 'price'; "
-            "`cd '/srv/my etl' && zrb xcom resume night`"
+            f"`cd '{folder}' && zrb xcom resume night`"
         )
         assert store_url(one.pop("URL")) == store.database.url
         assert one == {
@@ -44,7 +46,7 @@ class TestRuns:
             "SESSION": "night",
             "TASK": "main",
             "ERROR": "load: Broken: no column 'price'",
-            "REMEDY": "cd '/srv/my etl' && zrb xcom resume night",
+            "REMEDY": f"cd '{folder}' && zrb xcom resume night",
             "SHOWN_URL": store.url,
         }
 
