@@ -79,4 +79,7 @@ def test_an_alarm_names_the_step_and_its_last_words(scripts: Scripts, command: C
 @ON_SQLITE
 def test_a_line_of_stdout_is_no_error(scripts: Scripts) -> None:
     scripts.write("script.sh", "echo all is well; exit 1")
-    assert scripts.night().err == "zrb-store: session night failed: sh exited with 1; `zrb-store resume night` continues it\n"
+    assert (
+        scripts.night().err
+        == "zrb-store: session night failed: sh exited with 1; `zrb-store resume night` continues it\n"
+    )

@@ -139,20 +139,11 @@ class CommandRun:
                     if outcome.error is None:
                         attempt.complete(_result(attempt, end))
                         return self._complete(run, attempt, runner, output)
-                    failed, is_last = _failed_steps(attempt)
-                    if is_last and not outcome.stopped:  # a trap of the script may have had the last words
-                        outcome = replace(outcome, last_words=_what_failed(attempt, failed[-1]))
-                    text = outcome.error_text()
-                    if attempt.output is not None:  # it has been kept
-                        text = text._replace(traceback=f"{text.type}: {text.message}")
-                    attempt.fail(text, "interrupted" if outcome.stopped else "failed")
-                    pause = None if outcome.stopped else self.retries.pause(number)
-                    if pause is None:
-                        status = "interrupted" if outcome.stopped else "failed"
-                        run.end(status)
-                        output.tell(run.how_started.last_line(status, outcome.error))
-                        return exit_code(outcome)
-                output.note(f"session {self.session} failed: {outcome.error}; it is tried again in {pause:g} s")
+                    outcome = _fail(attempt, outcome)
+                pause = None if outcome.stopped else self.retries.pause(number)
+                if pause is None:
+                    break
+                output.note(f"session {self.session}: {outcome.error}; it is tried again in {pause:g} s")
                 until = clock.monotonic() + pause
                 while (left := until - clock.monotonic()) > 0 and signals.first is None and not run.lost:
                     clock.sleep(min(left, _LOOK))
@@ -160,7 +151,10 @@ class CommandRun:
                     run.end("interrupted")
                     output.tell(run.how_started.last_line("interrupted"))
                     return 128 + signals.first
-        raise AssertionError  # it never gets here
+        status = "interrupted" if outcome.stopped else "failed"
+        run.end(status)
+        output.tell(run.how_started.last_line(status, outcome.error))
+        return exit_code(outcome)
 
     def _execute(self, attempt: Attempt, runner: CommandRunner) -> tuple[Outcome, bytes]:
         """Run the command once. Return how it ended, and the end of its stdout."""
@@ -258,6 +252,18 @@ def _failed_steps(attempt: Attempt) -> tuple[list[StepRecord], bool]:
     return [each for each in every if each.status in UNSUCCESSFUL], any(
         each.status in UNSUCCESSFUL for each in every[-1:]
     )
+
+
+def _fail(attempt: Attempt, outcome: Outcome) -> Outcome:
+    """Record that a command has not succeeded, and return how it ended, with the last words of its last step."""
+    failed, is_last = _failed_steps(attempt)
+    if is_last and not outcome.stopped:  # a trap of the script may have spoken after it
+        outcome = replace(outcome, last_words=_what_failed(attempt, failed[-1]))
+    text = outcome.error_text()
+    if attempt.output is not None:  # it has been kept
+        text = text._replace(traceback=f"{text.type}: {text.message}")
+    attempt.fail(text, "interrupted" if outcome.stopped else "failed")
+    return outcome
 
 
 def _what_failed(attempt: Attempt, step: StepRecord) -> str:
