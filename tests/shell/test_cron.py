@@ -61,7 +61,7 @@ def test_retries(store: Store, scripts: Scripts) -> None:
     )
     done = scripts.night("--retries", "3", "--retry-after", "0.1s")
     assert (done.code, done.out) == (0, "try\n" * 3)
-    assert done.err == "zrb-store: session night failed: sh exited with 1; it is tried again in 0.1 s\n" * 2
+    assert done.err == "zrb-store: session night: sh exited with 1; it is tried again in 0.1 s\n" * 2
     assert scripts.lines("ran") == ["step", "try", "try", "try"]
     attempts = query(store, "SELECT number, status FROM zrb_attempt WHERE step_of IS NULL ORDER BY id")
     assert [tuple(row) for row in attempts] == [(1, "failed"), (2, "failed"), (3, "completed")]
