@@ -88,7 +88,7 @@ def test_fish_offers_what_it_can_hold_and_says_what_it_means(tmp_path: Path, env
         assert sorted((tmp_path / "names").read_text().splitlines()) == sorted(
             ["files", *(name for name in ODD if "\n" not in name and "\t" not in name)]
         )
-        assert (tmp_path / "described").read_text().splitlines()[0].startswith("status\tShow ")
+        assert "status\tShow " in (tmp_path / "described").read_text()
 
 
 @pytest.mark.parametrize("name", SHELLS)
