@@ -147,8 +147,8 @@ class TestWatching:
         with open_store(location) as store:
             its_run = store.session("s").run().start()
             its_run.begin("load")
-        with terminal(["show", "s", "--watch"], 80, 9, {"ZRB_STORE_URL": location}) as (process, master):
-            lines = await_screen(master, Screen(80, 9), lambda lines: lines[-1].startswith("load#1"))
+        with terminal(["show", "s", "--watch"], 80, 11, {"ZRB_STORE_URL": location}) as (process, master):
+            lines = await_screen(master, Screen(80, 11), lambda lines: lines[-1].startswith("Log:"))
             assert not any("more line" in line for line in lines)
             process.kill()
 
