@@ -180,7 +180,7 @@ def test_bad_input_is_refused(store: Store, shop: Shop) -> None:
             queue.push(1, connection=connection)
     with shop.engine.connect() as connection, pytest.raises(InvalidArgument, match=r"engine\.begin"):
         queue.push(1, connection=connection)
-    with engine_of(shop.location, isolation_level="AUTOCOMMIT").connect() as connection:
+    with engine_of(shop.location, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool).connect() as connection:
         connection.begin()
         with pytest.raises(InvalidArgument, match="AUTOCOMMIT"):
             queue.push(1, connection=connection)

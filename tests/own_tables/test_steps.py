@@ -230,15 +230,16 @@ def test_it_is_refused_after_a_value_of_another_session(store: Store, shop: Shop
 
 @ANYWHERE
 def test_other_engines_are_refused(store: Store, shop: Shop) -> None:
-    auto = sa.create_engine(shop.engine.url, isolation_level="AUTOCOMMIT")
+    auto = sa.create_engine(shop.engine.url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    connection = shop.engine.connect()
     wrong: list[tuple[Any, str]] = [
         (shop.location, "not a str"),
         (sa.create_engine("sqlite://"), "outlives this process"),
         (auto, "AUTOCOMMIT"),
         (shop.engine.execution_options(isolation_level="AUTOCOMMIT"), "AUTOCOMMIT"),
-        (shop.engine.connect(), "not a Connection"),
+        (connection, "not a Connection"),
     ]
-    with store.session("s").run() as run, run.attempt("load"):
+    with connection, store.session("s").run() as run, run.attempt("load"):
         for engine, what in wrong:
             with pytest.raises(InvalidArgument, match=what):
                 step.transaction(engine, "order", load, 1)
