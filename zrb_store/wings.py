@@ -61,8 +61,10 @@ class Setting(NamedTuple):
 class Kind(NamedTuple):
     """A kind of steps, and how readers word them. Without it, they are plain steps."""
 
-    teller: str
+    teller: str | None = None
     """`MODULE:FUNCTION` that makes what tells a step (`Teller` of inspect/told.py)."""
+    fact: str | None = None
+    """`MODULE:FUNCTION` that returns what is said of its last attempt beside the name of a step, or None."""
     answer: str | None = None
     """`MODULE:FUNCTION` that returns the words of the command that answers a wait of this kind."""
     differences: str | None = None
@@ -126,8 +128,6 @@ class Wing(NamedTuple):
     """`MODULE:CLASS` of the context of a delivery that is a transaction of the user's database."""
     push_with: str | None = None
     """`MODULE:FUNCTION` that pushes a value in the user's own transaction."""
-    facts: Mapping[str, str] = {}
-    """`MODULE:FUNCTION` that returns what is said of an attempt beside the name of its step, or None; by its kind."""
 
 
 @functools.cache
@@ -176,8 +176,8 @@ def needed(point: Point, what: str) -> Any:
 
 def fact_of(kind: str, attempt: object) -> str | None:
     """Return what a wing says of an attempt of a step of this kind beside its name; None if it says nothing."""
-    place = next((wing.facts[kind] for wing in installed() if kind in wing.facts), None)
-    fact: str | None = None if place is None else load(place)(attempt)
+    found = kinds().get(kind)
+    fact: str | None = load(found.fact)(attempt) if found is not None and found.fact is not None else None
     return fact
 
 

@@ -12,6 +12,7 @@ from tests.own_tables.shops import ALONE, ANYWHERE, BESIDE, Shop, forget_lease, 
 from tests.processes import Child
 from tests.rows import faults, query
 from zrb_store import InvalidArgument, Store, StoreUnavailable, UnencodableValue, ZrbStoreError, step
+from zrb_store.inspect import resume
 from zrb_store.testing import Crash, crash_at, expire_lease
 
 POINTS = ["step_begin:before", "step_begin:after", "own_tables:before", "own_tables:inside", "own_tables:after"]
@@ -244,6 +245,22 @@ def test_other_engines_are_refused(store: Store, shop: Shop) -> None:
             with pytest.raises(InvalidArgument, match=what):
                 step.transaction(engine, "order", load, 1)
     assert shop.orders() == []
+
+
+def test_its_steps_are_known_although_another_wing_is_missing(
+    store: Store, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = store.session("s")
+    with session.run() as run:
+        attempt = run.begin("load")
+        attempt.step.transaction(shop.engine, "order", load, 1)
+        attempt.fail(ValueError("later"))
+    monkeypatch.setattr(resume, "is_whole", lambda: False)
+    again = [resume.Decision("load", "run", "failed")]
+    resume.refuse_unknown_steps(store.database, "s", session.record().id, again)
+    monkeypatch.setattr(resume, "kinds", dict)  # without this one, its steps would be repeated
+    with pytest.raises(ZrbStoreError, match="steps of kind transaction, which this zrb-store cannot use again"):
+        resume.refuse_unknown_steps(store.database, "s", session.record().id, again)
 
 
 @BESIDE

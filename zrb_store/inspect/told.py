@@ -61,5 +61,6 @@ def tellers(transaction: Transaction, last: AttemptRecord | None) -> dict[str, C
     begun: Collection[StepRecord] | None = None
     if last is not None and last.status != "completed":
         begun = of_attempt(transaction, last.id, "arguments", "result").values()
-    made = {kind.teller: load(kind.teller)(last, begun) for kind in kinds().values()}
-    return {name: made[kind.teller] for name, kind in kinds().items()}
+    places = {name: kind.teller for name, kind in kinds().items() if kind.teller is not None}
+    made = {place: load(place)(last, begun) for place in {*places.values()}}
+    return {name: made[place] for name, place in places.items()}

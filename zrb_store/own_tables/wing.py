@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from zrb_store.wings import Wing
+from zrb_store.wings import Kind, Wing
 
 WING = Wing(
     db_commands=(f"{__package__}.commands:own_tables",),
     step_transaction=f"{__package__}.steps:transaction",
-    facts={"transaction": f"{__package__}.queries:fact"},
+    kinds={"transaction": Kind(fact=f"{__package__}.queries:fact")},
     delivery_transaction=f"{__package__}.deliveries:DeliveryTransaction",
     push_with=f"{__package__}.pushes:push",
 )
