@@ -153,9 +153,8 @@ class Facts:
     is_logged: bool = False  # whether `log` has something to say of it
     has_failed_step: bool = False  # whether a step has failed and never completed
     left: Sequence[LeftCommand] = ()  # commands that have outlived its runs
-    pending: Mapping[str, Holding] = field(
-        default_factory=dict
-    )  # what unfinished attempts did that stands until a resume
+    # What unfinished attempts did that stands until a resume, by attempt.
+    pending: Mapping[str, Holding] = field(default_factory=dict)
     counts: Sequence[StepCounts] = ()  # of its tasks that have not completed
     holders: Sequence[Holder] = ()  # what holds values of it
 

@@ -184,7 +184,7 @@ class CommandRun:
 
     def _complete(self, run: Run, attempt: Attempt, runner: CommandRunner, output: Output) -> int:
         """End a run that has completed, and return the exit code. A step that failed is named: the script hid that."""
-        failed, _ = _failed_steps(attempt)
+        failed = [each for each in _begun_steps(attempt) if each.status in UNSUCCESSFUL]
         if not failed:
             run.end("completed")
         else:
@@ -242,23 +242,17 @@ class Output:
             self.release()
 
 
-def _failed_steps(attempt: Attempt) -> tuple[list[StepRecord], bool]:
-    """Return the steps of a script that have not completed in its attempt, and whether the last one that began is one.
-
-    A step that failed and then completed is none.
-    """
+def _begun_steps(attempt: Attempt) -> list[StepRecord]:
+    """Return each step of a script that has begun in its attempt, in order: of its tries, the newest."""
     begun = steps.of_attempt(attempt.database, attempt.id, "arguments", "result").values()
-    every = sorted((each for each in begun if not each.is_wait), key=lambda each: each.id)
-    return [each for each in every if each.status in UNSUCCESSFUL], any(
-        each.status in UNSUCCESSFUL for each in every[-1:]
-    )
+    return sorted((each for each in begun if not each.is_wait), key=lambda each: each.id)
 
 
 def _fail(attempt: Attempt, outcome: Outcome) -> Outcome:
     """Record that a command has not succeeded, and return how it ended, with the last words of its last step."""
-    failed, is_last = _failed_steps(attempt)
-    if is_last and not outcome.stopped:  # a trap of the script may have spoken after it
-        outcome = replace(outcome, last_words=_what_failed(attempt, failed[-1]))
+    last = next(reversed(_begun_steps(attempt)), None)
+    if last is not None and last.status in UNSUCCESSFUL and not outcome.stopped:  # a trap may have spoken after it
+        outcome = replace(outcome, last_words=_what_failed(attempt, last))
     text = outcome.error_text()
     if attempt.output is not None:  # it has been kept
         text = text._replace(traceback=f"{text.type}: {text.message}")
