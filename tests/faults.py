@@ -79,6 +79,7 @@ FAULTS = {
         "UPDATE zrb_output SET data = '[]'",
         "UPDATE zrb_output SET size = size + 1 WHERE piece = 2",
     ],
+    "queue-rules": ["UPDATE zrb_queue SET low = high + 2"],
     "attempt-rules": ["UPDATE zrb_attempt SET ended_tick = NULL WHERE task = 'read'"],
     "value-rules": ["UPDATE zrb_value SET ended_tick = NULL WHERE state = 'taken'"],
     "attempt-times": ["UPDATE zrb_attempt SET ended_tick = started_tick - 1 WHERE task = 'read'"],

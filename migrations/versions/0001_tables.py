@@ -46,11 +46,11 @@ def words(table: str, column: str, *allowed: str) -> sa.CheckConstraint:
     return check(f"{table}_{column}", " OR ".join(f"{column} = '{word}'" for word in allowed))
 
 
-def checks_on_sqlite(table: str, **conditions: str) -> list[sa.CheckConstraint]:
+def checks_on_sqlite(table: str, *checks: sa.CheckConstraint, **conditions: str) -> list[sa.CheckConstraint]:
     """Return the rules that PostgreSQL does not check, because they would cost too much there."""
     if not on_sqlite():
         return []
-    return [check(f"{table}_{name}", condition) for name, condition in conditions.items()]
+    return [*checks, *(check(f"{table}_{name}", condition) for name, condition in conditions.items())]
 
 
 def numbers(table: str, **limits: tuple[int, int]) -> list[sa.CheckConstraint]:
@@ -150,8 +150,7 @@ def upgrade() -> None:
         sa.Column("retry_after", sa.Text),
         sa.Column("paused_at", BigInt),
         *numbers("zrb_queue", high=SEQ, low=SEQ, max_deliveries=NUMBER, paused_at=TIME),
-        *json("zrb_queue", retry_after="array"),
-        check("zrb_queue_order", "low <= high + 1"),
+        *checks_on_sqlite("zrb_queue", *json("zrb_queue", retry_after="array"), order="low <= high + 1"),
         sa.ForeignKeyConstraint(["session_id"], ["zrb_session.id"], name="fk_zrb_queue_session_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="pk_zrb_queue"),
         sa.UniqueConstraint("session_id", "name", name="uq_zrb_queue_session_id_name"),
@@ -256,7 +255,6 @@ def upgrade() -> None:
         sa.Column("inside", sa.Text),
         sa.Column("arguments", sa.Text),
         sa.Column("result", sa.Text),
-        words("zrb_attempt", "status", "running", "completed", "failed", "interrupted", "lost", "waiting"),
         *numbers(
             "zrb_attempt",
             fence=COUNT,
@@ -273,9 +271,10 @@ def upgrade() -> None:
             deadline_at=TIME,
         ),
         *flags("zrb_attempt", "restorable", "once"),
-        *json("zrb_attempt", attributes="object", inputs_read="array", inputs_assigned="object"),
         *checks_on_sqlite(
             "zrb_attempt",
+            words("zrb_attempt", "status", "running", "completed", "failed", "interrupted", "lost", "waiting"),
+            *json("zrb_attempt", attributes="object", inputs_read="array", inputs_assigned="object"),
             ended="(status = 'running') = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)",
             order="ended_tick >= started_tick AND given_back_tick >= ended_tick",
             given_back="(given_back_at IS NULL OR ended_at IS NOT NULL) "
@@ -334,7 +333,6 @@ def upgrade() -> None:
         sa.Column("orphaned", Flag, nullable=False, server_default=sa.false()),
         sa.Column("plain", Flag, nullable=False, server_default=sa.false()),
         sa.Column("data", sa.Text, nullable=False),
-        words("zrb_value", "state", "live", "taken", "removed", "retracted", "dead"),
         *numbers(
             "zrb_value",
             seq=SEQ,
@@ -350,6 +348,7 @@ def upgrade() -> None:
         *flags("zrb_value", "orphaned", "plain"),
         *checks_on_sqlite(
             "zrb_value",
+            words("zrb_value", "state", "live", "taken", "removed", "retracted", "dead"),
             ended="(state = 'live') = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)",
             order="ended_tick >= pushed_tick",
             held="state IN ('taken', 'removed') OR (taken_by IS NULL AND NOT orphaned)",

@@ -75,10 +75,10 @@ def _rule(name: str, condition: str) -> CheckConstraint:
 
 
 def _dear_rule(name: str, condition: str) -> CheckConstraint:
-    """Return a rule that SQLite checks; on PostgreSQL, `doctor` looks for rows that break it.
+    """Return a rule of a table that each push, pop or step writes: PostgreSQL leaves it to `doctor`.
 
-    PostgreSQL would read the text of each rule again for each statement. Those of attempts make a step a fifth slower,
-    those of values a push and a pop by 7 %.
+    PostgreSQL would read the text of each rule again for each statement. All rules of these tables together would make
+    a step a third slower, and a push a fifth.
     """
     return CheckConstraint(condition, name=name, info={"is_dear": True}).ddl_if(dialect="sqlite")
 
@@ -89,20 +89,23 @@ def dear_rules(table: Table) -> str:
     return " AND ".join(f"({rule})" for rule in rules)
 
 
-def _limits(rules: columns.Columns) -> Iterator[CheckConstraint]:
+def _limits(rules: columns.Columns, *, dear: bool = False) -> Iterator[CheckConstraint]:
     """Yield the limits of the columns of a table: words, short JSON, and on SQLite numbers and flags.
 
-    On PostgreSQL, the limits of numbers would make a push and a pop a fifth slower. Its types limit them, and `doctor`
-    finds what lies beyond our limits.
+    PostgreSQL checks words and JSON alone, and these only in tables that are seldom written (see `_dear_rule`): there,
+    the limits of numbers alone make a push and a pop a fifth slower. Its types limit them, and `doctor` finds what
+    lies beyond our limits.
     """
     for name, rule in rules.items():
         if rule.words:
             # SQLite makes a table of the words after each IN, for each statement, which makes a push 8 % slower.
-            yield _rule(name, " OR ".join(f"{name} = '{word}'" for word in rule.words))
+            known = _rule(name, " OR ".join(f"{name} = '{word}'" for word in rule.words))
+            yield known.ddl_if(dialect="sqlite") if dear else known
         if rule.json is not None:
             is_valid = f"CASE WHEN json_valid({name}) THEN json_type({name}) = '{rule.json}' ELSE {name} IS NULL END"
             yield _rule(name, is_valid).ddl_if(dialect="sqlite")
-            yield _rule(name, f"json_typeof({name}::json) = '{rule.json}'").ddl_if(dialect="postgresql")
+            if not dear:
+                yield _rule(name, f"json_typeof({name}::json) = '{rule.json}'").ddl_if(dialect="postgresql")
     numbers = [name for name, rule in rules.items() if rule.kind is int and not rule.is_id]
     limits = " AND ".join(f"{name} BETWEEN {rules[name].least} AND {rules[name].most}" for name in numbers)
     yield _rule("numbers", limits).ddl_if(dialect="sqlite")
@@ -243,7 +246,7 @@ attempt = Table(
     Column("inside", Text),  # the task whose action has started it, if one has
     Column("arguments", Text),  # encoded, of a step or of `Run.task`
     Column("result", Text),  # encoded, of a step; may be long
-    *_limits(columns.ATTEMPT),
+    *_limits(columns.ATTEMPT, dear=True),
     _dear_rule("ended", "(status = 'running') = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)"),
     _dear_rule("order", "ended_tick >= started_tick AND given_back_tick >= ended_tick"),
     _dear_rule(
@@ -306,8 +309,8 @@ queue = Table(
     # JSON list of microseconds: how long a value is delayed that is given back for the first time, the second ...
     Column("retry_after", Text),
     Column("paused_at", BigInt),  # since when consumers wait; NULL: not paused
-    *_limits(columns.QUEUE),
-    _rule("order", "low <= high + 1"),
+    *_limits(columns.QUEUE, dear=True),
+    _dear_rule("order", "low <= high + 1"),
     UniqueConstraint("session_id", "name"),
     sqlite_autoincrement=True,
     sqlite_strict=True,
@@ -334,7 +337,7 @@ value = Table(
     _flag("plain"),  # assigned as `ctx.xcom["mode"] = "dry-run"`
     # JSON, or '' if the text lies in chunks; last, because it is the long one
     Column("data", Text, nullable=False),
-    *_limits(columns.VALUE),
+    *_limits(columns.VALUE, dear=True),
     _dear_rule("ended", "(state = 'live') = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)"),
     _dear_rule("order", "ended_tick >= pushed_tick"),
     _dear_rule("held", "state IN ('taken', 'removed') OR (taken_by IS NULL AND NOT orphaned)"),

@@ -432,6 +432,7 @@ _OF_SESSIONS = [
         ),
         dialect="postgresql",  # SQLite numbers new values by the rows as well
     ),
+    row_rules("zrb_queue", "queue-rules"),
     invariant(
         "zrb_run",
         "lease-end",
