@@ -406,16 +406,16 @@ def clock() -> Iterator[Clock]:
 
 
 @pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, patience.Wait]]:
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, patience.Backoff]]:
     """Each pause of an operation: the thread that made it, and the waiting that it belongs to."""
-    found: list[tuple[int, patience.Wait]] = []
-    sleep = patience.Wait.sleep
+    found: list[tuple[int, patience.Backoff]] = []
+    sleep = patience.Backoff.sleep
 
-    def noted(wait: patience.Wait) -> None:
+    def noted(wait: patience.Backoff) -> None:
         found.append((threading.get_ident(), wait))
         sleep(wait)
 
-    monkeypatch.setattr(patience.Wait, "sleep", noted)
+    monkeypatch.setattr(patience.Backoff, "sleep", noted)
     return found
 
 

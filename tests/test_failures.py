@@ -88,7 +88,7 @@ class TestFullDisk:
     @ON_SQLITE
     def test_a_push_waits_for_room(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         limit(store, 2)
-        monkeypatch.setattr(patience.Wait, "sleep", lambda wait: limit(store, 10_000))
+        monkeypatch.setattr(patience.Backoff, "sleep", lambda wait: limit(store, 10_000))
         store.session("s").xcom["q"].push("x" * 50_000)
         assert len(store.session("s").xcom["q"]) == 1
 

@@ -69,7 +69,7 @@ def test_a_server_that_comes_back_in_time_is_waited_for(own_server: Server, own_
 def test_a_server_that_goes_away_gives_one_error_and_a_session_that_resumes(
     own_server: Server,
     own_store: Store,
-    waits: list[tuple[int, patience.Wait]],
+    waits: list[tuple[int, patience.Backoff]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(patience, "_GIVE_UP_FOR", DEADLINE)

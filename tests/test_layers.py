@@ -6,13 +6,14 @@ No module imports a wing but the wing's own, and for type checkers the package i
 from __future__ import annotations
 
 import ast
+import builtins
 import graphlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from zrb_store import wings
+from zrb_store import errors, wings
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "zrb_store"
@@ -145,6 +146,50 @@ def test_no_file_is_too_long() -> None:
     assert {path: length for path, length in lengths.items() if length > 500} == {}, "split these files"
 
 
+def public_types(source: str) -> Iterator[str]:
+    """Yield the names of the classes and of the type aliases of a module that begin with no underscore."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield node.name
+    for node in tree.body:
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=value)
+            ):
+                is_variable = value is not None and ast.unparse(value).startswith("TypeVar")
+                if name[0].isupper() and not name.isupper() and not is_variable:
+                    yield name
+
+
+def test_no_two_classes_share_a_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for name in public_types(path.read_text()):
+            homes.setdefault(name, []).append(module)
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}
+
+
+def unnamed_errors(source: str) -> Iterator[str]:
+    """Yield the functions that return an exception, and are not named for it."""
+    known = {name for name, thing in {**vars(builtins), **vars(errors)}.items() if is_exception(thing)}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None:
+            returned = {*ast.unparse(node.returns).split(" | ")} - {"None"}
+            is_named = any(word in node.name for word in ("error", "refusal", "waiting"))
+            if returned and returned <= known and not is_named:
+                yield node.name
+
+
+def is_exception(thing: object) -> bool:
+    return isinstance(thing, type) and issubclass(thing, BaseException)
+
+
+def test_a_function_that_returns_an_error_is_named_for_it() -> None:
+    assert [(module, name) for module, path in MODULES.items() for name in unnamed_errors(path.read_text())] == []
+
+
 @pytest.mark.parametrize(
     ("module", "source"),
     [
@@ -168,3 +213,8 @@ def test_no_file_is_too_long() -> None:
 def test_mistakes_are_found(module: str, source: str) -> None:
     assert len(violations(module, source)) == 1
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) != []
+
+
+def test_mistakes_in_names_are_found() -> None:
+    assert [*public_types("class A: ...\nclass _B: ...\nRow = tuple[str]\nT = TypeVar('T')\nMOST = 3")] == ["A", "Row"]
+    assert [*unnamed_errors("def gone() -> KeyError | None: ...\ndef gone_error() -> KeyError: ...")] == ["gone"]

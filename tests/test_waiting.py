@@ -42,7 +42,7 @@ def locked(location: str) -> Iterator[None]:
 
 @ON_SQLITE
 def test_threads_wait_side_by_side_and_readers_do_not_wait(
-    store: Store, location: str, waits: list[tuple[int, patience.Wait]]
+    store: Store, location: str, waits: list[tuple[int, patience.Backoff]]
 ) -> None:
     queue = store.session("s").xcom["q"]
     queue.push(0)
@@ -72,7 +72,7 @@ def test_who_waits_gets_the_lock_when_it_is_free(store: Store, location: str) ->
 
 @ON_SQLITE
 def test_nothing_waits_again_after_a_timeout(
-    store: Store, location: str, waits: list[tuple[int, patience.Wait]], monkeypatch: pytest.MonkeyPatch
+    store: Store, location: str, waits: list[tuple[int, patience.Backoff]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = store.session("flow")
     monkeypatch.setattr(patience, "_GIVE_UP_FOR", DEADLINE)
@@ -94,9 +94,9 @@ def test_who_stores_output_takes_no_patience_from_a_task(
 ) -> None:
     """It may have waited long, and given up, just before a task needs the store."""
     is_waiting = threading.Event()
-    sleep = patience.Wait.sleep
+    sleep = patience.Backoff.sleep
 
-    def noted(wait: patience.Wait) -> None:
+    def noted(wait: patience.Backoff) -> None:
         is_waiting.set()
         sleep(wait)
 
@@ -110,7 +110,7 @@ def test_who_stores_output_takes_no_patience_from_a_task(
             output.add("log", "said\n")
             output.store()
             store.database.timeout = DEADLINE
-            monkeypatch.setattr(patience.Wait, "sleep", noted)
+            monkeypatch.setattr(patience.Backoff, "sleep", noted)
             push = threads.submit(queue.push, 2)
             wait_until(lambda: push.done() or is_waiting.is_set(), lambda: "the push does not start")
         push.result(DEADLINE)

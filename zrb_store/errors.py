@@ -65,7 +65,7 @@ class StoreUnavailable(ZrbStoreError):
     exit_code = 69
 
 
-def possibly_committed(error: ZrbStoreError) -> ZrbStoreError:
+def possibly_committed_error(error: ZrbStoreError) -> ZrbStoreError:
     """Return the error of a change that may have been made although there was no answer."""
     return type(error)(f"{error}; the change may have been made: check before you repeat it")
 

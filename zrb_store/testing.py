@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from zrb_store import open_store
-from zrb_store.db.transaction import Callback, set_callback
+from zrb_store.db.transaction import FailpointCallback, set_callback
 from zrb_store.errors import InvalidArgument
 from zrb_store.queries import runs
 from zrb_store.queries.lease import renew
@@ -175,7 +175,7 @@ def obey_environment() -> None:
             raise InvalidArgument(f"ZRB_STORE_TESTING holds {word!r}: {error}") from None
 
 
-def _at(point: str, visit: int, action: Callable[[], None]) -> Callback:
+def _at(point: str, visit: int, action: Callable[[], None]) -> FailpointCallback:
     """Make a callback that calls the action at the given visit of a point."""
     if point not in POINTS:
         raise InvalidArgument(f"there is no point {point!r}: use one of {', '.join(POINTS)}")

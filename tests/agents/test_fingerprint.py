@@ -43,7 +43,7 @@ from pydantic_ai.native_tools import WebSearchTool
 from pydantic_ai.tools import ToolDefinition
 
 from zrb_store import codec, register_codec
-from zrb_store.agents.runtime.fingerprint import Fingerprints, Request
+from zrb_store.agents.runtime.fingerprint import Fingerprints, RequestFingerprint
 from zrb_store.agents.runtime.stored import encoded, repeat
 from zrb_store.codec.classes import CmdResult
 
@@ -57,7 +57,7 @@ def model(name: str = "m") -> FunctionModel:
     return FunctionModel(lambda *_: ModelResponse([TextPart("")]), model_name=name)
 
 
-def request(fingerprints: Fingerprints | None = None, **more: Any) -> Request:
+def request(fingerprints: Fingerprints | None = None, **more: Any) -> RequestFingerprint:
     given: dict[str, Any] = {
         "model": model(),
         "settings": {"temperature": 0.5},

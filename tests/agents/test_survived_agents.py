@@ -15,7 +15,7 @@ from tests.attempts import acting_as
 from zrb_store import Store, once_tool
 from zrb_store.agents import durable
 from zrb_store.agents.conversation import turns
-from zrb_store.agents.notes import Costs
+from zrb_store.agents.notes import AgentCosts
 from zrb_store.agents.stats import Tokens
 from zrb_store.errors import RequestChanged
 from zrb_store.inspect.show import open_session
@@ -178,7 +178,7 @@ def test_costs_are_what_the_server_counted(desk: Desk, broken: str) -> None:
     database = desk.store.database
     with open_session(database, "s") as document:
         costs, (task,) = document.costs, document.tasks
-        assert isinstance(costs, Costs)
+        assert isinstance(costs, AgentCosts)
         answers = [turn for turn in turns(task) if turn.tokens]
     assert (costs.paid.answers, costs.used_again.answers) == (sum(map(len, answered)), len(answered[0]))
     assert costs.thrown_away.answers == 0

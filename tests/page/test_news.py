@@ -12,7 +12,7 @@ from tests.postgres import DEADLINE, wait_until
 from zrb_store import Store, open_store
 from zrb_store.db.dialect.sqlite import SQLite
 from zrb_store.db.transaction import Transaction
-from zrb_store.page.site import Answer, Answers
+from zrb_store.page.site import PageResponse, ResponseCache
 from zrb_store.page.watcher import Watcher
 from zrb_store.runtime.waiting import CommitWatcher
 
@@ -180,13 +180,13 @@ def test_a_store_that_comes_back_is_watched_again(new_location: str) -> None:
 
 
 def test_pages_that_show_the_same_share_one_answer() -> None:
-    answers, marks, made = Answers(), ["era-1"], []
+    answers, marks, made = ResponseCache(), ["era-1"], []
 
-    def make() -> Answer:
+    def make() -> PageResponse:
         made.append(marks[0])
-        return Answer(200, b"page", "text/html", '"tag"')
+        return PageResponse(200, b"page", "text/html", '"tag"')
 
-    def ask(key: str = "/") -> Answer:
+    def ask(key: str = "/") -> PageResponse:
         return answers.get(key, lambda: marks[0], make)
 
     threads = [threading.Thread(target=ask) for _ in range(10)]
@@ -206,19 +206,19 @@ def test_pages_that_show_the_same_share_one_answer() -> None:
 def test_without_a_watcher_nothing_is_used_again() -> None:
     made = []
 
-    def make() -> Answer:
+    def make() -> PageResponse:
         made.append(1)
-        return Answer(200, b"page", "text/html", '"tag"')
+        return PageResponse(200, b"page", "text/html", '"tag"')
 
-    answers = Answers()
+    answers = ResponseCache()
     for _ in range(2):
         answers.get("/", lambda: None, make)
     assert len(made) == 2
 
 
 def test_errors_are_not_used_again() -> None:
-    answers = Answers()
+    answers = ResponseCache()
     statuses = [503, 200]
     for expected in (503, 200):
-        answer = answers.get("/", lambda: "era-1", lambda: Answer(statuses.pop(0), b"", "text/html", ""))
+        answer = answers.get("/", lambda: "era-1", lambda: PageResponse(statuses.pop(0), b"", "text/html", ""))
         assert answer.status == expected

@@ -23,7 +23,7 @@ from tests.commands import Commands
 from tests.page.pages import description
 from tests.sessions import logged, show
 from zrb_store import Store, open_store
-from zrb_store.page.content import Budget, describe
+from zrb_store.page.content import ReportLimits, describe
 from zrb_store.page.render import as_json
 from zrb_store.records import iso
 
@@ -126,8 +126,8 @@ def test_everything_is_cut_and_counted(store: Store) -> None:
                 attempt.step(f"page {number}", dict)
         with run.attempt("long") as attempt:
             attempt.complete("y" * 5000)
-    budget = Budget(values=6000, value=3000, tasks=6000)
-    described = description(store.database, "s", budget=budget)
+    limits = ReportLimits(values=6000, value=3000, tasks=6000)
+    described = description(store.database, "s", limits=limits)
     queue = described["queues"]["q"]
     assert queue["counts"] == {"values": 500, "live": 500, "dead": 0}
     assert 0 < len(queue["values"]) < 100

@@ -29,7 +29,7 @@ from zrb_store import cli, open_store, step
 from zrb_store.inspect.resume import ResumeOptions
 from zrb_store.plugin import compat
 from zrb_store.plugin.graph import Graph
-from zrb_store.plugin.resume import Resumer, ResumeRequest
+from zrb_store.plugin.resume import ResumeRequest, ZrbResumer
 from zrb_store.queries import attempts
 from zrb_store.records import AttemptRecord
 from zrb_store.replay import queries
@@ -129,7 +129,7 @@ def begin(seed: int) -> None:
 def resume(seed: int) -> None:
     """Resume it."""
     Workflow(seed, 2)
-    resumer = Resumer()
+    resumer = ZrbResumer()
     if cli.run(["resume", f"s{seed}"], "zrb xcom", resumer) == 0:
         with contextlib.suppress(Exception):
             resumer.run()

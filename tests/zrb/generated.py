@@ -24,7 +24,7 @@ from zrb_store.inspect.resume import ResumeOptions
 from zrb_store.operations.mark import mark
 from zrb_store.plugin import compat
 from zrb_store.plugin.graph import Graph
-from zrb_store.plugin.resume import Resumer, ResumeRequest
+from zrb_store.plugin.resume import ResumeRequest, ZrbResumer
 
 assert zrb_store.plugin is not None  # imported for its side effects
 decided: Counter[str] = Counter()
@@ -112,7 +112,7 @@ def first_run(workflow: Workflow, name: str) -> None:
 
 def differences(workflow: Workflow, name: str, forced: str | None) -> list[str]:
     """Plan and resume a session, and return how the two differ."""
-    resumer = Resumer()
+    resumer = ZrbResumer()
     with open_store(read_only=True) as store:
         record = store.session(name).record()
         steps = resumer.plan(store, record, ResumeOptions(forced))
@@ -133,7 +133,7 @@ def differences(workflow: Workflow, name: str, forced: str | None) -> list[str]:
 def mark_one(workflow: Workflow, name: str) -> None:
     """Mark a task completed by hand."""
     with open_store(read_only=True) as store, contextlib.suppress(ZrbStoreError):
-        steps = Resumer().plan(store, store.session(name).record(), ResumeOptions())
+        steps = ZrbResumer().plan(store, store.session(name).record(), ResumeOptions())
         task = workflow.dice.choice([step.task for step in steps])
         with open_store() as writable:
             mark(writable.database, name, task)

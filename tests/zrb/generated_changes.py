@@ -25,7 +25,7 @@ from zrb_store import open_store, step
 from zrb_store.inspect.resume import ResumeOptions
 from zrb_store.plugin import compat
 from zrb_store.plugin.graph import Graph
-from zrb_store.plugin.resume import Resumer, ResumeRequest
+from zrb_store.plugin.resume import ResumeRequest, ZrbResumer
 
 assert zrb_store.plugin is not None  # imported for its side effects
 FAILS = "fails"  # the value of an input with which tasks that say so fail
@@ -126,7 +126,7 @@ def queues(name: str) -> dict[str, list[str]]:
 
 def resume(name: str, changes: dict[str, str]) -> None:
     """Resume a session, with changes of its inputs."""
-    resumer = Resumer()
+    resumer = ZrbResumer()
     with open_store(read_only=True) as store:
         resumer.plan(store, store.session(name).record(), ResumeOptions(changes=changes))
     resumer.accept()

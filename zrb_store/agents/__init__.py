@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.agents.once import Policy, policies
+from zrb_store.agents.once import OncePolicy, policies
 from zrb_store.errors import ZrbStoreError
 
 __all__ = ["durable"]
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def durable(
     *,
-    once_tools: Sequence[str] | Mapping[str, Policy] = (),
+    once_tools: Sequence[str] | Mapping[str, OncePolicy] = (),
     budget: str | None = None,
     wait_for_approval: bool = False,
 ) -> AbstractCapability[Any]:

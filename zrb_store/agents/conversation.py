@@ -13,7 +13,7 @@ from itertools import groupby
 
 from zrb_store.agents.kinds import APPROVAL, DEFERRED, MODEL_REQUEST, OF_CONVERSATION, PROMPT, TOOL_CALL
 from zrb_store.agents.notes import (
-    Costs,
+    AgentCosts,
     amount,
     as_list,
     as_object,
@@ -29,7 +29,7 @@ from zrb_store.codec.compare import differences as compared
 from zrb_store.codec.display import key_segment
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import TaskNotFound
-from zrb_store.inspect.show import SessionDocument, Step, Task
+from zrb_store.inspect.show import SessionDocument, ShownStep, Task
 from zrb_store.records import JsonObject, JsonValue, iso, pick
 
 _LIVE_CONTEXT = "\n\n<live-context>"
@@ -173,9 +173,9 @@ def _in_order(steps: Iterable[tuple[str, list[Turn]]]) -> Iterator[Turn]:
         yield from said
 
 
-def _of_step(step: Step, of: str, own: AgentStep) -> Iterator[Turn]:
+def _of_step(step: ShownStep, of: str, own: AgentStep) -> Iterator[Turn]:
     result, at = as_object(step.result), step.last.ended_at
-    again = isinstance(step.costs, Costs) and any(step.costs.used_again)
+    again = isinstance(step.costs, AgentCosts) and any(step.costs.used_again)
     kind = result.get("kind")
     by = Turn("assistant", "", at=at, from_store=again)
     if of == TOOL_CALL:

@@ -185,7 +185,7 @@ class Spent(NamedTuple):
         return " and ".join([of_answers] * bool(self.answers) + [calls] * bool(self.tool_calls))
 
 
-class Costs(NamedTuple):
+class AgentCosts(NamedTuple):
     """What an agent has cost: what was paid, what was used again instead, and what was paid and then given back.
 
     An answer that was used again counts once, and is none that this session paid if a fork has copied it.
@@ -199,8 +199,8 @@ class Costs(NamedTuple):
     def title(self) -> str:
         return "Agents"
 
-    def __add__(self, other: object) -> Costs:
-        return Costs._make(map(Spent.__add__, self, other)) if isinstance(other, Costs) else NotImplemented
+    def __add__(self, other: object) -> AgentCosts:
+        return AgentCosts._make(map(Spent.__add__, self, other)) if isinstance(other, AgentCosts) else NotImplemented
 
     def to_json(self) -> JsonObject:
         return {name: spent._asdict() for name, spent in self._asdict().items()}
@@ -213,7 +213,7 @@ class Costs(NamedTuple):
         return "; ".join(f"{name} {spent.text()}" for name, spent in parts.items() if any(spent))
 
 
-NO_COSTS: Final = Costs()
+NO_COSTS: Final = AgentCosts()
 
 
 def agents_of(steps: Iterable[OfKind]) -> frozenset[str]:
@@ -221,7 +221,7 @@ def agents_of(steps: Iterable[OfKind]) -> frozenset[str]:
     return frozenset(AgentStep.of(step).label for step in steps if step.kind in KINDS)
 
 
-def costs_of_step(attempts: Results, last_id: int | None, agents: Collection[str] | None) -> Costs:
+def costs_of_step(attempts: Results, last_id: int | None, agents: Collection[str] | None) -> AgentCosts:
     """Return the costs of a step of an agent; nothing if it is none. What a fork has copied is paid by its original.
 
     The last attempt of the task may have used what another one, or a fork's original, has completed: that of the agents
@@ -234,7 +234,7 @@ def costs_of_step(attempts: Results, last_id: int | None, agents: Collection[str
         spent = answer_cost(result) if of == MODEL_REQUEST else Spent(tool_calls=is_call)
         if record.status == "completed":
             was_used = record.parent_id != last_id and (agents is None or agent in agents)
-            costs += Costs(
+            costs += AgentCosts(
                 spent if is_own else nothing,
                 spent if record.in_effect and was_used else nothing,
                 nothing if record.in_effect or not is_own else spent,

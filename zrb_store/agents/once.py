@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeVar, cast, overload
 from zrb_store.errors import InvalidArgument
 
 F = TypeVar("F", bound=Callable[..., Any])
-Policy = Literal["stop", "tell"]
+OncePolicy = Literal["stop", "tell"]
 POLICIES: Final = ("stop", "tell")
 _ATTRIBUTE = "__zrb_store_once_tool__"
 
@@ -18,10 +18,10 @@ def once_tool(function: F) -> F: ...
 
 
 @overload
-def once_tool(*, unknown: Policy = "stop") -> Callable[[F], F]: ...
+def once_tool(*, unknown: OncePolicy = "stop") -> Callable[[F], F]: ...
 
 
-def once_tool(function: Any = None, *, unknown: Policy = "stop") -> Any:
+def once_tool(function: Any = None, *, unknown: OncePolicy = "stop") -> Any:
     """Mark a function as a tool whose call must not be repeated if its end is unknown.
 
     It is a decorator, with or without arguments, and leaves the function as it is: the tool also works without a store.
@@ -43,19 +43,19 @@ def once_tool(function: Any = None, *, unknown: Policy = "stop") -> Any:
     return mark if function is None else mark(function)
 
 
-def policies(named: Sequence[str] | Mapping[str, str], place: str) -> dict[str, Policy]:
+def policies(named: Sequence[str] | Mapping[str, str], place: str) -> dict[str, OncePolicy]:
     """Return the policies of tools that a user has named at this place, or named with policies."""
-    found: dict[str, Policy] = {}
+    found: dict[str, OncePolicy] = {}
     if isinstance(named, str) or not isinstance(named, Iterable):
         raise InvalidArgument(f"{place} is {named!r}: set it to a list of names, or a mapping of names to policies")
     for name, own in named.items() if isinstance(named, Mapping) else [(name, "stop") for name in named]:
         if own not in POLICIES:
             raise InvalidArgument(f"{place}[{name!r}] is {own!r}: set it to `stop` or `tell`")
-        found[name] = cast(Policy, own)
+        found[name] = cast(OncePolicy, own)
     return found
 
 
-def policy_of(function: Any) -> Policy | None:
+def policy_of(function: Any) -> OncePolicy | None:
     """Return what happens if the end of a call of this tool is unknown; None if the tool is not marked."""
-    found: Policy | None = getattr(function, _ATTRIBUTE, None)
+    found: OncePolicy | None = getattr(function, _ATTRIBUTE, None)
     return found

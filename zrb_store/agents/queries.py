@@ -75,7 +75,7 @@ def decided(executor: Executor, session_id: int) -> list[Decided]:
     return list(map(Decided._make, executor.execute(_decided(), {"session_id": session_id})))
 
 
-class Answer(NamedTuple):
+class AgentAttempt(NamedTuple):
     """An attempt of a step that asks a model, or a call that the last attempt of a task has begun."""
 
     record: AttemptRecord
@@ -86,7 +86,7 @@ class Answer(NamedTuple):
     last_status: str | None
 
 
-def answers(transaction: Transaction, task: str | None, since: int | None) -> Iterator[Answer]:
+def agent_attempts(transaction: Transaction, task: str | None, since: int | None) -> Iterator[AgentAttempt]:
     """Yield what models were asked in the sessions of a task, or of all, since a moment, by session and task.
 
     With them come the calls of tools that the last attempt of a task has begun.
@@ -108,9 +108,9 @@ def answers(transaction: Transaction, task: str | None, since: int | None) -> It
     found = found if task is None else found.where(t.session.c.task == task)
     found = found if since is None else found.where(t.attempt.c.started_at >= since)
 
-    def answer(row: Row) -> Answer:
+    def answer(row: Row) -> AgentAttempt:
         *columns, result, project, main, step_of, last_id, status = row
         record = attempts.record(tuple(columns))
-        return Answer(record, result, (project, main), (record.session_id, step_of), last_id, status)
+        return AgentAttempt(record, result, (project, main), (record.session_id, step_of), last_id, status)
 
     yield from sound(answer, transaction.stream(found))

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from zrb_store import codec
 from zrb_store.agents.kinds import MODEL_REQUEST
-from zrb_store.agents.notes import NO_COSTS, Costs, Spent, agents_of, costs_of_step
-from zrb_store.agents.queries import Answer, answers
+from zrb_store.agents.notes import NO_COSTS, AgentCosts, Spent, agents_of, costs_of_step
+from zrb_store.agents.queries import AgentAttempt, agent_attempts
 from zrb_store.db.transaction import Transaction
 from zrb_store.records import AttemptRecord, JsonTree
 
@@ -17,7 +17,7 @@ from zrb_store.records import AttemptRecord, JsonTree
 class Tokens(NamedTuple):
     """The costs of the agents of a main task, without calls of tools."""
 
-    costs: Costs
+    costs: AgentCosts
 
     def __add__(self, other: object) -> Tokens:
         return Tokens(self.costs + other.costs) if isinstance(other, Tokens) else NotImplemented
@@ -42,16 +42,16 @@ def costs_of_tasks(
     transaction: Transaction, task: str | None, since: int | None
 ) -> Iterator[tuple[tuple[str | None, str | None], Tokens]]:
     """Yield what the agents of a main task, or of all, have cost since a moment, by its project and name."""
-    every = answers(transaction, task, since)
+    every = agent_attempts(transaction, task, since)
     for (key, _), found in groupby(every, lambda one: (one.key, one.of)):
         costs = _costs(found)
         if costs is not None:
             yield key, Tokens(costs)
 
 
-def _costs(found: Iterable[Answer]) -> Costs | None:
+def _costs(found: Iterable[AgentAttempt]) -> AgentCosts | None:
     """Return the costs of the answers of one task; None if there are none."""
-    asked, begun = list[tuple[AttemptRecord, Costs]](), list[AttemptRecord]()
+    asked, begun = list[tuple[AttemptRecord, AgentCosts]](), list[AttemptRecord]()
     for one in found:
         if one.record.kind == MODEL_REQUEST:
             result = one.result and codec.to_json(one.result)

@@ -132,7 +132,7 @@ def _why_again(attempt: Attempt, call: ExactStep, known: StepRecord) -> str | No
         return NOT_RESTORABLE
     if not call.repeat:
         failed = known.status == "failed"
-        if failed and (error := attempt.steps.survived.last(call.new.key, known.id, call.new.arguments)):
+        if failed and (error := attempt.steps.survived.last_error(call.new.key, known.id, call.new.arguments)):
             raise error
         refuse_uncertain(attempt, known, call.new.step)
     return None

@@ -178,7 +178,7 @@ class Steps:
                 known = self.newest(new.key) if claim.again or self.task_had_steps() else None
                 if known is not None:
                     if known.status == "failed" or known.number > 1:
-                        error = self.survived.next(new.key, claim.arguments)
+                        error = self.survived.next_error(new.key, claim.arguments)
                         if error is not None:
                             claim.is_raised_again = True
                             raise error

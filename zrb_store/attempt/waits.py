@@ -73,7 +73,7 @@ def wait_in(
         return outcome
     if isinstance(outcome, TimeoutError):
         raise outcome
-    attempt.parked = _waiting(attempt, [outcome])
+    attempt.parked = _waiting_error(attempt, [outcome])
     raise attempt.parked
 
 
@@ -101,13 +101,13 @@ def answers_in(attempt: Attempt, wanted: Sequence[NewStep]) -> list[str]:
         if not isinstance(outcome, str):
             assert isinstance(outcome, Wait)  # it has no deadline
             waiting = [_wait(attempt, one, outcome.since) for one in (each, *others)]
-            attempt.parked = _waiting(attempt, waiting)
+            attempt.parked = _waiting_error(attempt, waiting)
             raise attempt.parked
         answers[each.step] = outcome
     return [answers[each.step] for each in wanted]
 
 
-def _waiting(attempt: Attempt, missing: Sequence[Wait]) -> Waiting:
+def _waiting_error(attempt: Attempt, missing: Sequence[Wait]) -> Waiting:
     from zrb_store.inspect import advice
 
     return Waiting(advice.waiting(attempt.session, missing))

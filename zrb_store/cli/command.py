@@ -13,7 +13,7 @@ from zrb_store.names import nearest
 from zrb_store.render.stderr import PROGRAM
 
 
-class Command(click.Command):
+class CliCommand(click.Command):
     """A command whose help ends with examples, which begin as the user types them: `zrb-store X` or `zrb xcom X`."""
 
     examples: Sequence[str] = ()
@@ -38,18 +38,18 @@ class Command(click.Command):
 
 def command(
     name: str, *examples: str, details: str = "", purpose: str = "", unknown_options: bool = False
-) -> Callable[[Callable[..., int | None]], Command]:
+) -> Callable[[Callable[..., int | None]], CliCommand]:
     """Decorate a function to make it a command. Its help has a purpose, by default that of the table, and details.
 
     In examples, the first `{}` stands for the program and the command's name; another command is written as
     `zrb-store X`. With `unknown_options`, what looks like an unknown option is an argument.
     """
 
-    def decorate(function: Callable[..., int | None]) -> Command:
+    def decorate(function: Callable[..., int | None]) -> CliCommand:
         first = purpose or COMMANDS[name].purpose
         made = click.command(
             name,
-            cls=Command,
+            cls=CliCommand,
             help=f"{first}\n\n{details}" if details else first,
             short_help=None if purpose else first,
             context_settings={"ignore_unknown_options": unknown_options},
@@ -60,7 +60,7 @@ def command(
     return decorate
 
 
-class Group(click.Group):
+class CliGroup(click.Group):
     """A group that suggests no command which changes or takes something: `drop` must not lead to `pop`."""
 
     reading: Sequence[str] = ()
@@ -78,7 +78,7 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class LazyGroup(Group):
+class LazyGroup(CliGroup):
     """The commands of the table, each imported when it is first used."""
 
     reading = tuple(name for name, each in COMMANDS.items() if each.reads)

@@ -9,7 +9,7 @@ import click
 
 from zrb_store import settings
 from zrb_store.cli.arguments import format_option
-from zrb_store.cli.command import Group, command
+from zrb_store.cli.command import CliGroup, command
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.inspect.doctor import examine
 from zrb_store.operations import db as operations
@@ -25,7 +25,7 @@ _PURPOSE = COMMANDS["db"].purpose
 _SETTINGS = (Column("setting"), Column("value", fold=True), Column("from"))
 
 
-@click.group("db", cls=Group, help=_PURPOSE, short_help=_PURPOSE)
+@click.group("db", cls=CliGroup, help=_PURPOSE, short_help=_PURPOSE)
 def db() -> None:
     pass
 

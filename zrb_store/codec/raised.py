@@ -51,7 +51,7 @@ def decode_error(text: str) -> Exception:
         tree = loads(text)
         if type(tree) is not dict or _PROBLEM in tree:
             raise CannotRaise(str(tree[_PROBLEM] if type(tree) is dict else "it is damaged"))
-        return _made(tree)
+        return _made_error(tree)
     except CannotRaise:
         raise
     except Exception as error:  # noqa: BLE001 - of damaged data, or of the metaclass of a user's class
@@ -80,7 +80,7 @@ def _tree(error: BaseException, limit: int, depth: int) -> dict[str, JsonValue]:
     inner_trees: list[JsonValue] = [_tree(one, limit, depth) for one in inner]
     tree: dict[str, JsonValue] = {_MODULE: module, _CLASS: name, _CONTENT: to_json(encoded), _INNER: inner_trees}
     try:
-        is_same = str(_made(tree)) == str(error)
+        is_same = str(_made_error(tree)) == str(error)
     except Exception:  # noqa: BLE001 - the code of a user's class
         is_same = False
     if not is_same:
@@ -126,7 +126,7 @@ def _find(module: str, name: str) -> object:
     return found
 
 
-def _made(tree: Mapping[str, Any]) -> Exception:
+def _made_error(tree: Mapping[str, Any]) -> Exception:
     cls: Any = _find(tree[_MODULE], tree[_CLASS])
     if not (isinstance(cls, type) and issubclass(cls, Exception)):
         raise CannotRaise(f"its class {tree[_MODULE]}.{tree[_CLASS]} is not loaded")
@@ -140,7 +140,7 @@ def _made(tree: Mapping[str, Any]) -> Exception:
         raise CannotRaise(f"{tree[_CLASS]} has what comes back as plain data: register the class")
     args, attributes, slots = content
     if issubclass(cls, ExceptionGroup):
-        args = [*args, list(map(_made, tree[_INNER]))]
+        args = [*args, list(map(_made_error, tree[_INNER]))]
     base = _built_in(cls)
     error: Exception = base.__new__(cls, *args)
     base.__init__(error, *args)
@@ -149,5 +149,5 @@ def _made(tree: Mapping[str, Any]) -> Exception:
         _slot_descriptors(cls)[name].__set__(error, value)
     if cause := tree.get(_CAUSE):
         with suppress(CannotRaise):
-            error.__cause__ = _made(cause)
+            error.__cause__ = _made_error(cause)
     return error

@@ -23,9 +23,9 @@ from zrb_store.db.core import Params, ready, sa
 from zrb_store.db.dialect import revision_of
 from zrb_store.db.dialect.sqlite import SQLite
 from zrb_store.db.location import shown_url
-from zrb_store.db.patience import FULL, LOCKED, UNREACHABLE, Patience, Wait
+from zrb_store.db.patience import FULL, LOCKED, UNREACHABLE, Backoff, Patience
 from zrb_store.db.transaction import Died, Lost, Row, Transaction, failpoint, roll_back, savepoint
-from zrb_store.errors import SchemaAhead, StoreUnavailable, ZrbStoreError, possibly_committed
+from zrb_store.errors import SchemaAhead, StoreUnavailable, ZrbStoreError, possibly_committed_error
 
 if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
@@ -128,7 +128,7 @@ class Database(Patience):
         try:
             return self.operate(self._ask, change)
         except StoreUnavailable as error:
-            raise error if change.session is None else possibly_committed(error) from error.__cause__
+            raise error if change.session is None else possibly_committed_error(error) from error.__cause__
 
     def _ask(self, transaction: Transaction, change: Asking) -> list[Row]:
         try:
@@ -176,7 +176,7 @@ class Database(Patience):
             result, died = self.operate(self._commit, work, name, change, in_background=in_background)
         except StoreUnavailable as error:
             if change is not None and change.sent is not None:
-                raise possibly_committed(error) from error
+                raise possibly_committed_error(error) from error
             raise
         if name:
             failpoint(f"{name}:after")
@@ -219,25 +219,25 @@ class Database(Patience):
             yield transaction
             return
         began = clock.monotonic()
-        wait = None
+        backoff = None
         while True:
             with self._lock:
                 if self._in_use:
-                    raise self._nested()
+                    raise self._nested_error()
                 try:
                     self._in_use, self._may_be_committed, self.began = True, False, began
                     try:
                         transaction = self._connection()
                         transaction.driver.execute(self.dialect.begin_snapshot)
                     except Exception as error:  # noqa: BLE001 - raised again unless it is a reason to wait
-                        wait = self._wait_or_raise(error, wait, began)
+                        backoff = self._wait_or_raise(error, backoff, began)
                     else:
                         if self.notice.given_for is not None:
                             self.notice.revoke_for(began)
                         yield transaction
                         return
                 except Exception as error:
-                    if explained := self.dialect.explain(error, locked=self._is_cancelled):
+                    if explained := self.dialect.own_error(error, locked=self._is_cancelled):
                         raise explained from error
                     raise
                 finally:
@@ -246,7 +246,7 @@ class Database(Patience):
                             roll_back(self._transaction)
                     finally:
                         self._in_use = False
-            wait.sleep()
+            backoff.sleep()
 
     @contextlib.contextmanager
     def migrating(self) -> Iterator[sa.Engine]:
@@ -257,7 +257,7 @@ class Database(Patience):
                 yield self.engine
             except (OSError, sa.exc.DBAPIError) as error:
                 cause = getattr(error, "orig", None) or error
-                raise self.dialect.explain(cause) or cause from error
+                raise self.dialect.own_error(cause) or cause from error
             finally:
                 # It remembers a file without tables, which SQLite may believe while other processes open the file.
                 self._drop()
@@ -279,16 +279,16 @@ class Database(Patience):
         if (transaction := self._joined) is not None:
             return work(transaction, *args)
         began = clock.monotonic()
-        wait = None
+        backoff = None
         while True:
             with self._lock:
                 if self._in_use:
-                    raise self._nested()
+                    raise self._nested_error()
                 try:
                     self._in_use, self._may_be_committed, self.began = True, False, began
                     result = work(self._connection(may_be_ended), *args)
                 except Exception as error:  # noqa: BLE001 - raised again unless it is a reason to wait
-                    wait = self._wait_or_raise(error, wait, began, in_background)
+                    backoff = self._wait_or_raise(error, backoff, began, in_background)
                 else:
                     self.operations += 1
                     if self.notice.given_for is not None:
@@ -296,9 +296,9 @@ class Database(Patience):
                     return result
                 finally:
                     self._in_use = False
-            wait.sleep()
+            backoff.sleep()
 
-    def _nested(self) -> RuntimeError:
+    def _nested_error(self) -> RuntimeError:
         # If the outer operation were rolled back, the inner one would be too, although it had been acknowledged.
         return RuntimeError(
             f"the store {self.shown_url} is in use by this thread at this moment: "
@@ -307,7 +307,9 @@ class Database(Patience):
 
     # -- errors and waiting
 
-    def _wait_or_raise(self, error: Exception, wait: Wait | None, began: float, in_background: bool = False) -> Wait:
+    def _wait_or_raise(
+        self, error: Exception, backoff: Backoff | None, began: float, in_background: bool = False
+    ) -> Backoff:
         """Return how to wait before the operation is repeated; raise an error for its caller if it is not."""
         if isinstance(error, ZrbStoreError):
             if self._is_replaced:
@@ -324,15 +326,15 @@ class Database(Patience):
             self._drop()
         # If a connection is lost during a statement that commits itself, nobody knows whether the change was made.
         if busy or full or (gone and not self._may_be_committed):
-            if wait is None:
-                wait = Wait(self, began)
-            wait.why = UNREACHABLE if gone else FULL if full else LOCKED
-            if stops or not wait.is_over(self._stop_at):
-                return wait
+            if backoff is None:
+                backoff = Backoff(self, began)
+            backoff.why = UNREACHABLE if gone else FULL if full else LOCKED
+            if stops or not backoff.is_over(self._stop_at):
+                return backoff
             if not in_background:
                 self.gave_up_at = clock.monotonic()
-        if explained := self.dialect.explain(error, locked=busy):
-            raise possibly_committed(explained) if gone and self._may_be_committed else explained from error
+        if explained := self.dialect.own_error(error, locked=busy):
+            raise possibly_committed_error(explained) if gone and self._may_be_committed else explained from error
         raise error
 
     def refuse_replaced(self) -> None:

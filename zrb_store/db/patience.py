@@ -74,7 +74,7 @@ class Patience:
         return clock.monotonic() > self._stop_at
 
 
-class Wait:
+class Backoff:
     """The waiting of one operation of a database."""
 
     def __init__(self, patience: Patience, began: float) -> None:

@@ -145,9 +145,9 @@ def savepoint(transaction: Transaction) -> Iterator[None]:
         transaction.driver.execute("RELEASE SAVEPOINT zrb_store")
 
 
-Callback = Callable[[str], None]
+FailpointCallback = Callable[[str], None]
 
-_callback: Callback | None = None
+_callback: FailpointCallback | None = None
 
 
 def failpoint(name: str) -> None:
@@ -156,7 +156,7 @@ def failpoint(name: str) -> None:
         _callback(name)
 
 
-def set_callback(callback: Callback | None) -> Callback | None:
+def set_callback(callback: FailpointCallback | None) -> FailpointCallback | None:
     """Let every point call `callback` with its name, or nothing for None. Return the previous callback."""
     global _callback
     previous, _callback = _callback, callback

@@ -128,11 +128,11 @@ def _is_step(transaction: Transaction, session_id: int, session: str, task: str)
     # A fork may have steps of a task that has no attempts yet.
     attempted.update(each.task for each in show.step_counts(transaction, session_id))
     if task not in attempted:
-        raise _no_task(session, task, attempted)
+        raise _no_task_error(session, task, attempted)
     return False
 
 
-def _no_task(session: str, task: str, known: Collection[str]) -> TaskNotFound:
+def _no_task_error(session: str, task: str, known: Collection[str]) -> TaskNotFound:
     return TaskNotFound(f"session {session} has no attempt of task {task!r}{nearest(task, known)}")
 
 
@@ -174,7 +174,7 @@ def follow(database: Database, name: str, task: str | None) -> Looks:
             if task is not None and status != "running":
                 known = [each.task for each in attempted_tasks(transaction, session.id)]
                 if task not in known:
-                    raise _no_task(name, task, known)
+                    raise _no_task_error(name, task, known)
             printed: list[_Printed] = []
             found = output.newest_pieces(transaction, session.id, last.id, task) if last else []
             for attempt_id, of_task, number, newest in found:

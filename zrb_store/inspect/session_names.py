@@ -57,7 +57,7 @@ def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRec
             raise InvalidArgument(f"{name!r} is the beginning of several sessions: {', '.join(names[:_SHOWN])}{more}")
         found = sessions.find(database, names[0]) if names else None
     if found is None:
-        raise not_found(database, name)
+        raise not_found_error(database, name)
     return found
 
 
@@ -65,7 +65,7 @@ def known_name(database: Database, text: str) -> str:
     """Return the full name of a session that a command may delete, even if its row is damaged."""
     name = session_name(text)
     if not is_session_name(name) or sessions.removable(database, name, lock=False) is None:
-        raise not_found(database, name)
+        raise not_found_error(database, name)
     return name
 
 
@@ -83,7 +83,7 @@ def session_name(text: str) -> str:
     return text
 
 
-def not_found(database: Database, name: str, when: str = "") -> SessionNotFound:
+def not_found_error(database: Database, name: str, when: str = "") -> SessionNotFound:
     """Return the error that there is no session of this name, with a name that is like it."""
     hint = nearest(name, sessions.newest_names(database, _SEARCHED)) or "; `zrb-store list` shows all sessions"
     return SessionNotFound(f"there is no session {name!r}{when}{hint}")

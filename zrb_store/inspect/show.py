@@ -50,7 +50,7 @@ from zrb_store.records import (
 from zrb_store.wings import fact_of
 
 
-class Attempt(NamedTuple):
+class ShownAttempt(NamedTuple):
     """An attempt as it is seen, and how much it printed; None for nothing."""
 
     record: AttemptRecord
@@ -67,7 +67,7 @@ class Attempt(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ShownStep:
     """A step of a task with its attempts in order."""
 
     attempts: list[AttemptRecord]
@@ -118,7 +118,7 @@ class Step:
             **pick(self, "id", "name", "status", "rerun"),
             **pick(self.last, "kind", "restorable", "once"),
             "executions": self.executions,
-            "attempts": [Attempt(each).to_json() for each in self.attempts],  # steps have no output
+            "attempts": [ShownAttempt(each).to_json() for each in self.attempts],  # steps have no output
             "result": self.result,
         }
         return shown if self.beginning is None else {**shown, "beginning": self.beginning}
@@ -132,9 +132,9 @@ class Task:
     status: str
     restorable: bool  # whether the result of its last attempt can be restored
     result: str | None  # the id of the value that is its result, if it has one that was not given back
-    attempts: Rows[Attempt]
+    attempts: Rows[ShownAttempt]
     counts: StepCounts | None  # None if it has no steps
-    steps: Rows[Step]
+    steps: Rows[ShownStep]
     attempts_left_out: int = 0  # in a report, how many come before these
     steps_left_out: int = 0
 
@@ -163,16 +163,16 @@ class Task:
         shown: JsonObject = {
             "task": self.name,
             **pick(self, "status", "restorable", "result"),
-            "attempts": each_as_json(self.attempts, Attempt.to_json),
+            "attempts": each_as_json(self.attempts, ShownAttempt.to_json),
         }
-        return shown if self.counts is None else {**shown, "steps": each_as_json(self.steps, Step.to_json)}
+        return shown if self.counts is None else {**shown, "steps": each_as_json(self.steps, ShownStep.to_json)}
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
     """A queue of a session, with all its values or those that were asked for."""
 
-    now: show.QueueSummary  # its name, what it allows now, and how many of its values are dead, delayed and held now
+    now: show.QueueCounts  # its name, what it allows now, and how many of its values are dead, delayed and held now
     live: Rows[JsonValue]
     values: Rows[Value]
     earlier: dict[str, int]  # if only the last values, or the notable ones, were asked for: the others by their state
@@ -204,7 +204,7 @@ class Queue:
         return {**self.now.rules.to_json(), "live": self.live, "values": each_as_json(self.values, Value.to_json)}
 
 
-_Attempted = tuple[str, AttemptRecord | None, Rows[Attempt]]  # a task, its last attempt, and all its attempts
+_Attempted = tuple[str, AttemptRecord | None, Rows[ShownAttempt]]  # a task, its last attempt, and all its attempts
 
 
 class SessionView:
@@ -277,7 +277,7 @@ class SessionDocument(SessionView):
         super().__init__(transaction, name, asked.get("at"))
         self._only, self._last = asked.get("only"), asked.get("last")
         self._unfinished: dict[int, str] = {}  # by id, the names of last attempts that did not complete, and lost steps
-        queues = show.queue_summaries(transaction, self.session.id, queue, at=self.at)
+        queues = show.queue_counts(transaction, self.session.id, queue, at=self.at)
         self._names = {each.id: each.name for each in queues}
         self._url = asked.get("url")
         whole, place = asked.get("whole_errors", False), (transaction, self.session.name, self._names)
@@ -373,19 +373,21 @@ class SessionDocument(SessionView):
             newest = attempts.by_name(self.transaction, self.session.name, name, last)
             yield name, newest and self.seen(newest), Lazy(functools.partial(self._attempts_of, name), count)
 
-    def _attempts_of(self, task: str) -> Iterator[Attempt]:
+    def _attempts_of(self, task: str) -> Iterator[ShownAttempt]:
         for attempt in show.attempts_of_task(self.transaction, self.session.id, task, self.at):
             yield self._attempt(self.seen(attempt))
 
-    def _attempt(self, attempt: AttemptRecord) -> Attempt:
+    def _attempt(self, attempt: AttemptRecord) -> ShownAttempt:
         """Add how much an attempt printed until now, also if the view is of an earlier moment."""
         if self._attempts is None:
-            return Attempt(attempt, output.of_attempt(self.transaction, attempt.id))
+            return ShownAttempt(attempt, output.of_attempt(self.transaction, attempt.id))
         if self._outputs is None:
             self._outputs = output.of_attempts(self.transaction, self.session.id)
-        return Attempt(attempt, self._outputs.get(attempt.id))
+        return ShownAttempt(attempt, self._outputs.get(attempt.id))
 
-    def _task(self, name: str, last: AttemptRecord | None, attempts: Rows[Attempt], counts: StepCounts | None) -> Task:
+    def _task(
+        self, name: str, last: AttemptRecord | None, attempts: Rows[ShownAttempt], counts: StepCounts | None
+    ) -> Task:
         if last is not None and last.status in UNFINISHED:
             self._unfinished[last.id] = last.name
         result = None
@@ -393,11 +395,11 @@ class SessionDocument(SessionView):
             queue = self._names.get(last.result_queue_id or 0)
             result = None if queue is None else full_name(self.session.name, queue, last.result_seq)
         read_steps = functools.partial(self._steps_of, name, last, bool(counts and counts.of_wings))
-        steps: Rows[Step] = [] if counts is None else Lazy(read_steps, counts.steps)
+        steps: Rows[ShownStep] = [] if counts is None else Lazy(read_steps, counts.steps)
         status = _status(last, self.session.tasks.get(name, "not started"))
         return Task(name, status, not last or last.restorable, result, attempts, counts, steps)
 
-    def _steps_of(self, task: str, last_attempt: AttemptRecord | None, is_of_wings: bool) -> Iterator[Step]:
+    def _steps_of(self, task: str, last_attempt: AttemptRecord | None, is_of_wings: bool) -> Iterator[ShownStep]:
         told = tellers(self.transaction, last_attempt) if is_of_wings else {}
         found = show.steps_of_task(self.transaction, self.session.id, task, self.at)
         for _, group in itertools.groupby(found, lambda each: each[0].step_number):
@@ -405,13 +407,13 @@ class SessionDocument(SessionView):
             last, result = own[-1]
             content = result if last.in_effect else None
             of_step = told.get(last.kind, plain)(own)
-            yield Step([attempt for attempt, _ in own], _status(last, "not started"), content, **of_step._asdict())
+            yield ShownStep([attempt for attempt, _ in own], _status(last, "not started"), content, **of_step._asdict())
 
-    def _count(self, queue: show.QueueSummary) -> int:
+    def _count(self, queue: show.QueueCounts) -> int:
         counts = {"live": queue.live, "dead": queue.dead, "held": queue.held, "next": min(1, queue.live)}
         return counts.get(self._only or "", queue.values)
 
-    def _read_few(self, queues: Sequence[show.QueueSummary], name: str | None) -> list[Queue]:
+    def _read_few(self, queues: Sequence[show.QueueCounts], name: str | None) -> list[Queue]:
         """Read all values of the session, or of the queue of that name, at once; an empty list if they are too many."""
         counts = list(map(self._count, queues))
         is_cut = self._last is not None and max(counts, default=0) > self._last
@@ -433,7 +435,7 @@ class SessionDocument(SessionView):
             found_queues.append(Queue(queue, live, list(self._seen(values[queue.id])), {}))
         return found_queues
 
-    def _lazy(self, queue: show.QueueSummary) -> Queue:
+    def _lazy(self, queue: show.QueueCounts) -> Queue:
         """Return a queue whose values are read when they are iterated over."""
         only, at = self._only, self.at
         were_dead = only == "dead" and at is not None  # which values were, only their whole history tells

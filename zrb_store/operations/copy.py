@@ -34,7 +34,7 @@ BATCH = 500
 BATCH_SIZE = 4 * 1024 * 1024
 """The most bytes of values that are written at once, unless a single value is larger."""
 
-Change = Callable[[Record], Record]
+Rewrite = Callable[[Record], Record]
 
 
 def copy(
@@ -89,7 +89,7 @@ def refuse_existing(database: Database, name: str, remedy: str) -> None:
         raise ZrbStoreError(f"there is a session {name} in {database.shown_url} already: {remedy}")
 
 
-def renaming(names: Mapping[str, str]) -> Change:
+def renaming(names: Mapping[str, str]) -> Rewrite:
     """Return a function that renames sessions wherever a record names them. The new names are by the old ones."""
 
     def rename(record: Record) -> Record:
@@ -109,7 +109,7 @@ def write_sessions(
     target: Database,
     names: Iterable[str],
     action: str,
-    change: Change,
+    change: Rewrite,
     progress: Callable[[int], None],
 ) -> int:
     """Copy sessions. A value keeps an owner in another session only if that session is copied as well."""

@@ -19,7 +19,7 @@ from zrb_store.queries.steps import NewStep
 from zrb_store.records import AttemptRecord, SessionRecord
 
 T = TypeVar("T")
-Columns: TypeAlias = dict[str, str | int | None]
+ChangedColumns: TypeAlias = dict[str, str | int | None]
 
 
 class ManualAttempt(NamedTuple):
@@ -43,7 +43,7 @@ def mark(
         if task not in known and not (new and not record.tasks):
             _refuse_step(transaction, record, task)
             hint = "" if record.tasks else "; --new marks one that has not begun yet"
-            raise _no_task(session, task, known, hint)
+            raise _no_task_error(session, task, known, hint)
         if attempts.in_effect(transaction, record.id, task):
             raise TaskCompleted(f"task {task} has completed in session {session} already: its result is stored")
         give_back_unfinished(transaction, record.id, task)
@@ -72,7 +72,7 @@ def mark_step(
         of_session = attempts.of_session(transaction, record.id)
         known = _known_tasks(record, of_session)
         if task not in known:
-            raise _no_task(session, task, known)
+            raise _no_task_error(session, task, known)
         give_back_unfinished(transaction, record.id, task)
         last = steps.find(transaction, record.id, task, step)
         if last is not None:
@@ -88,7 +88,7 @@ def mark_step(
             of_step["parent_id"] = next((each.id for each in reversed(of_session) if each.task == task), None)
         me, (at, tick) = identity(), draw(transaction)
         status = "completed" if completed else "failed"
-        outcome: Columns = {
+        outcome: ChangedColumns = {
             "status": status,
             "error_message": None if completed else f"marked as failed by {me.user} on {me.host}",
             "result": (result.data if result else "null") if completed else None,
@@ -109,7 +109,7 @@ def mark_step(
 
 def _of_begun_step(
     transaction: Transaction, session: SessionRecord, last: AttemptRecord, *, completed: bool
-) -> Columns:
+) -> ChangedColumns:
     """Return what the next attempt of a step has in common with its last one. What that one did is settled."""
     if last.in_effect and last.restorable:
         raise TaskCompleted(
@@ -122,7 +122,7 @@ def _of_begun_step(
     return {"fence": session.fence, **{name: getattr(last, name) for name in same}}
 
 
-def _of_new_step(transaction: Transaction, session: SessionRecord, task: str, step: str) -> Columns:
+def _of_new_step(transaction: Transaction, session: SessionRecord, task: str, step: str) -> ChangedColumns:
     """Return what the first attempt of a step has that has never begun. Its arguments are not known."""
     number = steps.highest_number(transaction, task, session_id=session.id) + 1
     return {
@@ -140,7 +140,7 @@ def _known_tasks(session: SessionRecord, of_session: list[AttemptRecord]) -> lis
     return list(dict.fromkeys([*session.tasks, *(attempt.task for attempt in of_session)]))
 
 
-def _no_task(session: str, task: str, known: list[str], hint: str = "") -> TaskNotFound:
+def _no_task_error(session: str, task: str, known: list[str], hint: str = "") -> TaskNotFound:
     return TaskNotFound(f"session {session} has no task {task}; it has: {', '.join(known) or 'none'}{hint}")
 
 

@@ -100,7 +100,7 @@ def _removable(transaction: Transaction, name: str, *, lock: bool) -> Removable:
     """Return a session that may be deleted, or raise the error that it may not."""
     session = sessions.removable(transaction, name, lock=lock)
     if session is None:
-        raise sessions.not_found(name)
+        raise sessions.not_found_error(name)
     _refuse(transaction, session)
     return session
 

@@ -111,7 +111,7 @@ def pop(
 def nothing_there_error(database: Database, session: str, queue: str, after: str) -> ZrbStoreError:
     """Return the error that there is no value, which says whether that may be a matter of a wrong name."""
     if sessions.find(database, session) is None:
-        return session_names.not_found(database, session, after)
+        return session_names.not_found_error(database, session, after)
     found = queues.find_for_consumer(database, session, queue)
     if found is None:
         known = queues.queue_ids(database, session)

@@ -91,11 +91,11 @@ class UserDatabase:
 
     def reason(self, error: BaseException) -> str:
         """Return what the driver says, in one line without secrets."""
-        return one_line(mask_text(str(_cause(error))))
+        return one_line(mask_text(str(_driver_error(error))))
 
     def is_conflict(self, error: BaseException) -> bool:
         """Whether the transaction failed only because of another one, so that it may be run again."""
-        cause = _cause(error)
+        cause = _driver_error(error)
         if isinstance(cause, sqlite3.Error):
             return primary_code(cause) in BUSY
         return (getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)) in _CONFLICTS
@@ -105,7 +105,7 @@ class UserDatabase:
         if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
             return True
         hooks = dialect_of(self.engine.url.set(drivername=_DRIVERS[self.engine.dialect.name]))
-        return not self.is_sqlite and hooks.is_gone(_cause(error))
+        return not self.is_sqlite and hooks.is_gone(_driver_error(error))
 
     def holder(self, key: done.Key) -> str:
         """Say who has to be ended, because an earlier try of an execution is still open."""
@@ -129,6 +129,6 @@ class UserDatabase:
         return "end the process that holds it (`fuser` names those that have it open)"
 
 
-def _cause(error: BaseException) -> BaseException:
+def _driver_error(error: BaseException) -> BaseException:
     """Return the driver's error, if SQLAlchemy has wrapped it."""
     return getattr(error, "orig", None) or error

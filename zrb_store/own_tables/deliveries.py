@@ -81,7 +81,7 @@ class DeliveryTransaction:
         proof = InStore(attempt, lambda _: attempt.complete()) if is_store else InRow(attempt, key, delivery.place[0])
         self._once = Once(database, key, proof, self._what, attempt.database)
         begun = self._once.begin()
-        if isinstance(begun, done.Found):
+        if isinstance(begun, done.CommittedRow):
             delivery.complete()
             with database.engine.connect() as closed:
                 return closed

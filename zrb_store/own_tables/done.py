@@ -65,13 +65,13 @@ _OWN: Final = {
 }
 
 
-class Found(NamedTuple):
+class CommittedRow(NamedTuple):
     """The committed row of an execution."""
 
     result: str | None  # encoded; None if a function has committed by itself before it ended
 
 
-def claim(connection: sa.Connection, key: Key, session: str) -> Found | Literal["ours", "held"]:
+def claim(connection: sa.Connection, key: Key, session: str) -> CommittedRow | Literal["ours", "held"]:
     """Insert the row of an execution. Return what another transaction has committed, or that it is `held` by one."""
     dialect = connection.dialect.name
     params = {**key._asdict(), "session": session, "lock": key.lock}
@@ -80,7 +80,7 @@ def claim(connection: sa.Connection, key: Key, session: str) -> Found | Literal[
     if connection.execute(_text(_INSERT, _LOCKED[dialect]), params).rowcount:
         return "ours"
     row = connection.execute(_text(_SELECT), key._asdict()).first()
-    return "held" if row is None else Found(row[0])
+    return "held" if row is None else CommittedRow(row[0])
 
 
 def write(connection: sa.Connection, key: Key, result: str) -> bool:

@@ -49,7 +49,7 @@ class Begun(NamedTuple):
 class Proof(Protocol):
     """What tells whether an execution has happened, in the same transaction as what it has changed."""
 
-    def claim(self, connection: sa.Connection) -> done.Found | Literal["ours", "held"]:
+    def claim(self, connection: sa.Connection) -> done.CommittedRow | Literal["ours", "held"]:
         """Return what is committed; else make it this transaction's, unless it is `held` by another one."""
 
     def around(self, connection: sa.Connection) -> contextlib.AbstractContextManager[None]:
@@ -72,7 +72,7 @@ class Once:
         self._deadline = clock.monotonic() + store.timeout
         self.is_unknown = False  # whether nobody knows if it was committed
 
-    def begin(self) -> Begun | done.Found:
+    def begin(self) -> Begun | done.CommittedRow:
         """Begin its transaction, or return what is committed. Wait while another transaction has it."""
         while True:
             stack = contextlib.ExitStack()
@@ -90,7 +90,7 @@ class Once:
                 self.is_unknown = False
                 return Begun(connection, stack)
             stack.close()
-            if isinstance(found, done.Found):
+            if isinstance(found, done.CommittedRow):
                 self.is_unknown = False
                 return found
             self._wait(None)
@@ -99,7 +99,7 @@ class Once:
         """Commit its transaction, with the result. If the answer is lost, find out whether it was committed."""
         failpoint("own_tables:before")
         if not self._proof.write(begun.connection, item):
-            raise self._ended_by_itself()
+            raise self._ended_by_itself_error()
         failpoint("own_tables:inside")
         try:
             begun.connection.commit()
@@ -126,7 +126,7 @@ class Once:
         """
         for tries in range(1, MOST_TRIES + 1):
             begun = self.begin()
-            if isinstance(begun, done.Found):
+            if isinstance(begun, done.CommittedRow):
                 return Committed(self._whole(begun))
             try:
                 with begun.stack:
@@ -182,12 +182,12 @@ class Once:
             raise StoreUnavailable(f"{self._what} waits for {name}, which another process has locked: {holder}")
         raise StoreUnavailable(f"{self._what} waits for an earlier try, which is still open in {name}: {holder}")
 
-    def _whole(self, found: done.Found) -> str:
+    def _whole(self, found: done.CommittedRow) -> str:
         if found.result is None:
-            raise self._ended_by_itself()
+            raise self._ended_by_itself_error()
         return found.result
 
-    def _ended_by_itself(self) -> StepUncertain:
+    def _ended_by_itself_error(self) -> StepUncertain:
         key = self._key
         return StepUncertain(
             f"the function of {self._what} has committed by itself, and how much of its work is done is unknown: find "

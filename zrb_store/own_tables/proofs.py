@@ -21,7 +21,7 @@ class InRow:
         self._key = key
         self._session = session
 
-    def claim(self, connection: sa.Connection) -> done.Found | Literal["ours", "held"]:
+    def claim(self, connection: sa.Connection) -> done.CommittedRow | Literal["ours", "held"]:
         return done.claim(connection, self._key, self._session)
 
     def around(self, connection: sa.Connection) -> contextlib.AbstractContextManager[None]:
@@ -43,10 +43,10 @@ class InStore:
         self._complete = complete
         self._written: str | None = None
 
-    def claim(self, connection: sa.Connection) -> done.Found | Literal["ours", "held"]:
+    def claim(self, connection: sa.Connection) -> done.CommittedRow | Literal["ours", "held"]:
         attempt, written = self._attempt, self._written
         if written is not None and attempts.status_of(attempt.database, attempt.id) == "completed":
-            return done.Found(written)
+            return done.CommittedRow(written)
         attempt.reopen()
         return "ours"
 

@@ -41,16 +41,16 @@ def push(database: Database, insert: Callable[[], None], connection: object) -> 
 
 def _of_sqlalchemy(connection: sa.Connection, database: Database) -> Transaction:
     if connection.closed or not connection.in_transaction():
-        raise _no_transaction("`with engine.begin() as connection`")
+        raise _no_transaction_error("`with engine.begin() as connection`")
     if not store.is_store(connection.engine, database):
-        raise _elsewhere(database)
+        raise _elsewhere_error(database)
     if has_ended(connection):  # the driver has not begun yet
         driver: Any = connection.connection.driver_connection
         if driver.isolation_level is None:
-            raise _no_transaction("an engine that is not in AUTOCOMMIT")
+            raise _no_transaction_error("an engine that is not in AUTOCOMMIT")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     elif getattr(connection.connection.dbapi_connection, "autocommit", False) is True:
-        raise _no_transaction("an engine that is not in AUTOCOMMIT")
+        raise _no_transaction_error("an engine that is not in AUTOCOMMIT")
     return store.transaction_of(connection)
 
 
@@ -60,10 +60,10 @@ def _of_sqlite(driver: sqlite3.Connection, database: Database) -> Transaction:
     except sqlite3.ProgrammingError as error:  # it is closed, or of another thread
         raise InvalidArgument(f"connection= cannot be used: {error}") from None
     if database.dialect_name != "sqlite" or not store.is_file(rows, database):
-        raise _elsewhere(database)
+        raise _elsewhere_error(database)
     if not driver.in_transaction:
         if driver.isolation_level is None:
-            raise _no_transaction('`connection.execute("BEGIN IMMEDIATE")`')
+            raise _no_transaction_error('`connection.execute("BEGIN IMMEDIATE")`')
         driver.execute("BEGIN IMMEDIATE")
     store.add_clock(driver)
     return Transaction(driver, "sqlite")
@@ -71,17 +71,17 @@ def _of_sqlite(driver: sqlite3.Connection, database: Database) -> Transaction:
 
 def _of_psycopg(driver: Any, database: Database) -> Transaction:
     if driver.closed or (driver.autocommit and not driver.pgconn.transaction_status):
-        raise _no_transaction("`with connection.transaction()`")
+        raise _no_transaction_error("`with connection.transaction()`")
     if database.dialect_name != "postgresql" or not store.is_place(driver.execute(store.PLACE).fetchone(), database):
-        raise _elsewhere(database)
+        raise _elsewhere_error(database)
     return Transaction(store.Cursors(driver, tuples=True), "postgresql")
 
 
-def _no_transaction(advice: str) -> InvalidArgument:
+def _no_transaction_error(advice: str) -> InvalidArgument:
     return InvalidArgument(f"connection= has no transaction, with which the value could be committed: use {advice}")
 
 
-def _elsewhere(database: Database) -> InvalidArgument:
+def _elsewhere_error(database: Database) -> InvalidArgument:
     return InvalidArgument(
         f"connection= is not to the database of the store {database.shown_url}: push without it, or write to your "
         "table by `step.transaction`"

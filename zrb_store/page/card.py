@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from zrb_store.inspect.advice import advice, first
 from zrb_store.inspect.facts import facts_of
-from zrb_store.inspect.show import Step, Task
+from zrb_store.inspect.show import ShownStep, Task
 from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.page.content import Report, cut_text
 from zrb_store.page.depth import Mark, cause_of, depth_of
@@ -311,7 +311,7 @@ def _turns(report: Report, timeline: Timeline, scale: _Scale) -> Iterator[Mark]:
         yield mark._replace(status="kept") if _is_kept(report, step) else mark
 
 
-def _is_kept(report: Report, step: Step) -> bool:
+def _is_kept(report: Report, step: ShownStep) -> bool:
     """Whether a step was not run again, or will not be."""
     is_earlier = (step.last.run or 0) < report.runs[-1].number if report.runs else True
     return step.status == "completed" and (is_earlier or report.session.status in (*HALTED, "waiting"))

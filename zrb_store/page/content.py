@@ -20,7 +20,7 @@ from zrb_store.inspect.header import header, inputs_of
 from zrb_store.inspect.log import AttemptLog, SessionLog, log_of, run_json
 from zrb_store.inspect.queues import held_by_others
 from zrb_store.inspect.resume import Decision
-from zrb_store.inspect.show import Queue, SessionDocument, Step, Task, open_session
+from zrb_store.inspect.show import Queue, SessionDocument, ShownStep, Task, open_session
 from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.history import Value
@@ -88,7 +88,7 @@ def cut_text(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[:length]} […]"
 
 
-class Budget(NamedTuple):
+class ReportLimits(NamedTuple):
     """How much a report holds, in bytes of JSON unless it says otherwise."""
 
     values: int = 3_900_000  # of all values together
@@ -99,8 +99,8 @@ class Budget(NamedTuple):
     changes: int = 300  # the last changes by hand
     most_values: int = 100_000  # values of a queue that are read
 
-    def part(self, share: float) -> Budget:
-        return Budget(*(max(1, int(number * share)) for number in self))
+    def part(self, share: float) -> ReportLimits:
+        return ReportLimits(*(max(1, int(number * share)) for number in self))
 
 
 def _value_json(value: Value) -> JsonObject:
@@ -228,18 +228,18 @@ def _queue_json(queue: Queue) -> JsonObject:
     }
 
 
-def describe(database: Database, name: str, *, budget: Budget | None = None) -> Report:
+def describe(database: Database, name: str, *, limits: ReportLimits | None = None) -> Report:
     """Describe a session for a report, as of one moment."""
-    budget = budget or Budget()
-    with open_session(database, name, last=budget.most_values) as document:
+    limits = limits or ReportLimits()
+    with open_session(database, name, last=limits.most_values) as document:
         log, holding = log_of(document), document.pending()
         ids = [run.id for run in document.runs[-1:]]
         pending = list(holding)
-        queues, used, comes_back = _queues(document, budget, holding.keys())
-        tasks = _tasks(document, budget, budget.tasks + (budget.values - used) // 2)
-        telling = (_with_last_lines(each, budget) for each in log.attempts if each.has_failed or each.output)
-        logged, logged_before, _ = last_within(telling, budget.logged, lambda each: json_length(each.to_json()))
-        last_changes = deque(log.changes, maxlen=budget.changes)
+        queues, used, comes_back = _queues(document, limits, holding.keys())
+        tasks = _tasks(document, limits, limits.tasks + (limits.values - used) // 2)
+        telling = (_with_last_lines(each, limits) for each in log.attempts if each.has_failed or each.output)
+        logged, logged_before, _ = last_within(telling, limits.logged, lambda each: json_length(each.to_json()))
+        last_changes = deque(log.changes, maxlen=limits.changes)
         changes = [each._replace(detail=each.detail and cut_text(each.detail, _MESSAGE)) for each in last_changes]
         inputs = inputs_of(document.session)
         return Report(
@@ -250,8 +250,8 @@ def describe(database: Database, name: str, *, budget: Budget | None = None) -> 
                 for name, value in (inputs.items() if type(inputs) is dict else ())
             },
             read_at=document.read_at,
-            runs=_runs(log)[-budget.runs :],
-            runs_left_out=max(0, len(log.runs) - budget.runs),
+            runs=_runs(log)[-limits.runs :],
+            runs_left_out=max(0, len(log.runs) - limits.runs),
             tasks=tasks,
             queues=queues,
             logged=logged,
@@ -266,16 +266,16 @@ def describe(database: Database, name: str, *, budget: Budget | None = None) -> 
             held=held_by_others(document.transaction, document.session, document.read_at),
             waits=document.waits,
             damage=noted(),
-            texts=_texts(document, budget),
+            texts=_texts(document, limits),
         )
 
 
-def _texts(document: SessionDocument, budget: Budget) -> list[Texts]:
+def _texts(document: SessionDocument, limits: ReportLimits) -> list[Texts]:
     found = []
     for view in views() if any(task.is_of_wings for task in document.tasks) else ():
         read: ReadTexts = load(view.texts)
         of_tasks = read(document)
-        room = budget.logged // max(1, len(of_tasks))
+        room = limits.logged // max(1, len(of_tasks))
         cut = [(task, *last_within(texts, room, _length_of_text)[:2]) for task, texts in of_tasks]
         if cut:
             found.append(Texts(view, cut))
@@ -300,7 +300,7 @@ def _runs(log: SessionLog) -> list[RunRecord]:
 
 
 def _queues(
-    document: SessionDocument, budget: Budget, unfinished: Collection[str]
+    document: SessionDocument, limits: ReportLimits, unfinished: Collection[str]
 ) -> tuple[list[Queue], int, list[Value]]:
     """Return the queues, how many bytes their values take, and the values that unfinished attempts hold."""
 
@@ -315,18 +315,18 @@ def _queues(
                 comes_back.append(value)
             yield value
 
-    queues, room, comes_back = [], budget.values, list[Value]()
+    queues, room, comes_back = [], limits.values, list[Value]()
     for remaining, queue in zip(range(len(document.queues), 0, -1), document.queues, strict=True):
         share = room // remaining
-        values, _, used = last_within(noted(_shown(queue.values, budget, share)), share, measure)
+        values, _, used = last_within(noted(_shown(queue.values, limits, share)), share, measure)
         room -= used
         queues.append(queue.cut(values))
-    return queues, min(budget.values, budget.values - room), comes_back
+    return queues, min(limits.values, limits.values - room), comes_back
 
 
-def _shown(values: Iterable[Value], budget: Budget, share: int) -> Iterator[Value]:
+def _shown(values: Iterable[Value], limits: ReportLimits, share: int) -> Iterator[Value]:
     """Yield values; of one that takes more than a quarter of the room, and of earlier contents, only the beginning."""
-    most = min(budget.value, max(share // 4, BEGINNING))
+    most = min(limits.value, max(share // 4, BEGINNING))
     for value in values:
         if value.replaced:
             earlier = [
@@ -341,11 +341,11 @@ def _shown(values: Iterable[Value], budget: Budget, share: int) -> Iterator[Valu
             yield replace(value, content=None, beginning=beginning(value.content))
 
 
-def _tasks(document: SessionDocument, budget: Budget, room: int) -> list[Task]:
+def _tasks(document: SessionDocument, limits: ReportLimits, room: int) -> list[Task]:
     def measure_attempt(attempt: AttemptRecord) -> int:
         return _PER_ATTEMPT + (json_length(attempt.error.to_json()) if attempt.error else 0)
 
-    def measure_step(step: Step) -> int:
+    def measure_step(step: ShownStep) -> int:
         result = step.result if step.beginning is None else step.beginning
         return _PER_STEP + json_length(step.name) + json_length(result) + sum(map(measure_attempt, step.attempts))
 
@@ -367,7 +367,7 @@ def _cut(attempt: AttemptRecord) -> AttemptRecord:
     return attempt if not message else replace(attempt, error_message=cut_text(message, _MESSAGE))
 
 
-def _step(step: Step) -> Step:
+def _step(step: ShownStep) -> ShownStep:
     is_long = json_length(step.result) > BEGINNING
     return replace(
         step,
@@ -378,11 +378,11 @@ def _step(step: Step) -> Step:
     )
 
 
-def _with_last_lines(attempt: AttemptLog, budget: Budget) -> AttemptLog:
+def _with_last_lines(attempt: AttemptLog, limits: ReportLimits) -> AttemptLog:
     output = attempt.output
     if output is None:
         return attempt
-    fitting, _, _ = last_within(output.lines, budget.logged // 4, lambda line: json_length(pick_all(line)))
+    fitting, _, _ = last_within(output.lines, limits.logged // 4, lambda line: json_length(pick_all(line)))
     cut = fitting[-_LINES:]
     lines = [line._replace(text=cut_text(line.text, BEGINNING)) for line in cut]
     is_cut = len(cut) < len(output.lines)

@@ -22,7 +22,7 @@ from zrb_store.inspect.show import open_session
 from zrb_store.local_time import Since, parse_duration
 from zrb_store.names import NamePattern
 from zrb_store.page.assets import SESSION_SCRIPTS
-from zrb_store.page.content import Budget, describe
+from zrb_store.page.content import ReportLimits, describe
 from zrb_store.page.render import Context, address, address_of_session, as_json
 from zrb_store.page.report import session_context
 from zrb_store.process import projects_named
@@ -52,7 +52,7 @@ class Question(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Found:
+class PageContent:
     """What was found: a template with its context; or if data was asked for, what the command's JSON has."""
 
     template: str = ""
@@ -62,24 +62,26 @@ class Found:
     elsewhere: str | None = None  # the address of the page that was meant
 
 
-Reader = Callable[[Database, Question], Found]
+Reader = Callable[[Database, Question], PageContent]
 """Reads what a page shows."""
 
 
-def read_comparison(database: Database, question: Question) -> Found:
+def read_comparison(database: Database, question: Question) -> PageContent:
     """Read where two sessions differ. Without two names, the page asks for them."""
     chosen = [text for text in question.all_given.get("session", []) if text][:2]  # the two ticked in the list
     given = [question.given.get("a", ""), question.given.get("b", "")]
     a, b = (chosen[1], chosen[0]) if len(chosen) == 2 else (given[0] or (chosen or [""])[0], given[1])
     if not (a and b):
-        return Found("compare.html", {"a": a, "b": b, "differences": None})
+        return PageContent("compare.html", {"a": a, "b": b, "differences": None})
     names = [session_names.resolve(database, text).name for text in (a, b)]
     if names != given:
-        return Found(elsewhere=address("compare", a=names[0], b=names[1], format="json" if question.as_json else None))
+        return PageContent(
+            elsewhere=address("compare", a=names[0], b=names[1], format="json" if question.as_json else None)
+        )
     first = (_number(question, "page") - 1) * _MOST
     with diff(database, *names) as differences:
         if question.as_json:
-            return Found(tree=whole(comparison(names, differences)))
+            return PageContent(tree=whole(comparison(names, differences)))
         before = sum(1 for _ in itertools.islice(differences, first))
         found = itertools.islice(differences, _MOST)
         shown = [each._replace(a=preview(each.a), b=preview(each.b)) for each in found]
@@ -92,10 +94,10 @@ def read_comparison(database: Database, question: Question) -> Found:
         "swapped": address("compare", a=names[1], b=names[0]),
         "differences": shown,
     }
-    return Found("compare.html", context)
+    return PageContent("compare.html", context)
 
 
-def read_list(database: Database, question: Question) -> Found:
+def read_list(database: Database, question: Question) -> PageContent:
     """Read the sessions that an address asks for."""
     given = question.given
     limit = _number(question, "limit", _LIMIT, _MOST)
@@ -112,7 +114,7 @@ def read_list(database: Database, question: Question) -> Found:
         shown = list(itertools.islice(found, limit))
         has_older = next(found, None) is not None
     if question.as_json:
-        return Found(tree=[summary.to_json() for summary in shown])
+        return PageContent(tree=[summary.to_json() for summary in shown])
     words = {name: text for name, text in given.items() if name in (*_FILTERS, "failed", "limit")}
     filters = {name: given.get(name, "") for name in _FILTERS}
     if "failed" in given:
@@ -130,7 +132,7 @@ def read_list(database: Database, question: Question) -> Found:
         "older": address("", **words, before=shown[-1].session.name) if has_older else None,
         "damage": noted(),
     }
-    return Found("list.html", context)
+    return PageContent("list.html", context)
 
 
 def _pattern(text: str | None) -> NamePattern | None:
@@ -169,12 +171,12 @@ def _statuses(given: Mapping[str, str]) -> tuple[str, ...] | None:
     return (status,)
 
 
-def read_queues(database: Database, question: Question) -> Found:
+def read_queues(database: Database, question: Question) -> PageContent:
     """Read the queues with dead or held values, and those of sessions that have had no run."""
     pattern = _pattern(question.given.get("name"))
     queues, total = queue_overview(database, pattern, (_number(question, "page") - 1) * _MOST, _MOST)
     if question.as_json:
-        return Found(tree=[each.to_json() for each in queues])
+        return PageContent(tree=[each.to_json() for each in queues])
     context = {
         **_pager(question, "queues", total),
         "name": question.given.get("name", ""),
@@ -183,27 +185,27 @@ def read_queues(database: Database, question: Question) -> Found:
         "held": sum(each.held_count for each in queues),
         "live": sum(each.state.live for each in queues if each.state.status == "open"),
     }
-    return Found("queues.html", context)
+    return PageContent("queues.html", context)
 
 
-def read_session(database: Database, question: Question) -> Found:
+def read_session(database: Database, question: Question) -> PageContent:
     """Read a session. A unique beginning of its name, `@last` and `@last-failed` lead to its address."""
     asked = question.given.get("name", "")
     name = session_names.resolve(database, asked).name
     if question.as_json:
         with open_session(database, name) as document:
-            return Found(tree=whole(document.to_json()))
+            return PageContent(tree=whole(document.to_json()))
     if name != asked:
-        return Found(elsewhere=address_of_session(name))
+        return PageContent(elsewhere=address_of_session(name))
     most = _number(question, "values", _VALUES, _MOST_VALUES)
-    described = describe(database, name, budget=Budget(most_values=most))
+    described = describe(database, name, limits=ReportLimits(most_values=most))
     context = {**session_context(described, question.program), "scripts": SESSION_SCRIPTS}
     if most < _MOST_VALUES and any(each.left_out for each in described.queues):
         context["more_values"] = address("session", name=name, values=str(_MOST_VALUES))
     if described.session.status in ("running", "stale"):
-        return Found("live_session.html", context)
+        return PageContent("live_session.html", context)
     # A session that does not run looks the same whenever it is read.
-    return Found("live_session.html", context, unless=context["json"].replace(str(iso(described.read_at)), ""))
+    return PageContent("live_session.html", context, unless=context["json"].replace(str(iso(described.read_at)), ""))
 
 
 class Figures(Protocol):
@@ -218,14 +220,14 @@ class Figures(Protocol):
         """Return the newest runs that have ended, the oldest of them first, by project and main task."""
 
 
-def read_stats(database: Database, question: Question) -> Found:
+def read_stats(database: Database, question: Question) -> PageContent:
     """Read the statistics of each main task."""
     figures: Figures = load(str(place_of("figures")))
     given = question.given
     task, since = given.get("task"), parse_duration(given["since"]) if "since" in given else None
     found = figures.task_stats(database, task=task, since=since)
     if question.as_json:
-        return Found(tree=[one.to_json() for one in found])
+        return PageContent(tree=[one.to_json() for one in found])
     recent = figures.recent_runs(database, task=task, since=since)
     runs = {str(place): recent.get((one.project, one.task), []) for place, one in enumerate(found)}
     length = given.get("since", "")
@@ -235,7 +237,7 @@ def read_stats(database: Database, question: Question) -> Found:
         "filters": {"task": task or "", "since": length},
         "lengths": _LENGTHS if length in ("", *_LENGTHS) else (*_LENGTHS, length),
     }
-    return Found("stats.html", context)
+    return PageContent("stats.html", context)
 
 
 def _plotted(one: Any) -> JsonObject:

@@ -18,7 +18,7 @@ from typing import Any
 from zrb_store.inspect.advice import Start
 from zrb_store.inspect.log import AttemptLog
 from zrb_store.inspect.resume import Decision
-from zrb_store.inspect.show import Attempt, Queue, Step, Task
+from zrb_store.inspect.show import Queue, ShownAttempt, ShownStep, Task
 from zrb_store.masking import MASK, one_line
 from zrb_store.page.content import Plan, Report
 from zrb_store.queries.by_hand import Change
@@ -26,7 +26,7 @@ from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, Replaced, Returned, Value
 from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.queues import QueueRules
-from zrb_store.queries.show import QueueSummary, StepCounts
+from zrb_store.queries.show import QueueCounts, StepCounts
 from zrb_store.records import (
     COMMAND,
     UNSUCCESSFUL,
@@ -51,14 +51,14 @@ _SHOWN: dict[type, str] = {
     "ended_at status notified_at started_tick ended_tick error_type stop_requested_at acknowledged_at seen_at",
     Task: "name status restorable result attempts counts steps attempts_left_out steps_left_out",
     StepCounts: "task steps standing kept running failed interrupted lost of_wings",
-    Attempt: "record output",
+    ShownAttempt: "record output",
     StoredOutput: "bytes truncated",
     AttemptRecord: "id session_id session run_id run fence task number kind status restorable result_queue_id "
     "result_seq error_type started_at ended_at given_back_at parent_id step_of step_number once deadline_at "
     "started_tick ended_tick given_back_tick ",
-    Step: "attempts status executions tokens",
+    ShownStep: "attempts status executions tokens",
     Queue: "now values earlier",
-    QueueSummary: "id name values live dead delayed held rules",
+    QueueCounts: "id name values live dead delayed held rules",
     QueueRules: "max_deliveries retry_after paused_at",
     Value: "id record is_live pusher taker returns replaced pushed_from taken_from",
     ValueRecord: "queue_id seq state type size pushed_at pushed_by ended_at taken_by moved_from orphaned "
@@ -139,7 +139,7 @@ def _plan(shown: Plan, plan: Plan) -> Plan | None:
     return None if plan.refused else shown
 
 
-def _step(shown: Step, step: Step) -> Step:
+def _step(shown: ShownStep, step: ShownStep) -> ShownStep:
     return shown if step.result is None and step.beginning is None else replace(shown, result=MASK)
 
 
@@ -166,7 +166,7 @@ _FURTHER: dict[type, Any] = {
     SessionRecord: _session,
     Start: _start,
     Plan: _plan,
-    Step: _step,
+    ShownStep: _step,
     Queue: _queue,
     Value: _value,
     Replaced: _replaced,

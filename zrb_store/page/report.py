@@ -12,7 +12,7 @@ from markupsafe import Markup
 from zrb_store.db.engine import Database
 from zrb_store.page.assets import CARD_STYLES, GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined, style_of
 from zrb_store.page.card import Card
-from zrb_store.page.content import Budget, Plan, Report, describe
+from zrb_store.page.content import Plan, Report, ReportLimits, describe
 from zrb_store.page.redaction import redacted
 from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, packed, queues
 from zrb_store.records import JsonObject, JsonValue
@@ -22,13 +22,13 @@ _MOST_BYTES = 5_000_000  # of a report
 
 def report(database: Database, name: str, program: str, plan: Plan | None, *, redact: bool = False) -> bytes:
     """Return the report of a session, an HTML file, which says what a resume would do if a plan is given."""
-    budget = Budget()
+    limits = ReportLimits()
     while True:
-        described = replace(describe(database, name, budget=budget), plan=plan)
+        described = replace(describe(database, name, limits=limits), plan=plan)
         page = _page(redacted(described) if redact else described, program, redact).encode()
-        if len(page) <= _MOST_BYTES or budget.values == 1:
+        if len(page) <= _MOST_BYTES or limits.values == 1:
             return page
-        budget = budget.part(0.95 * _MOST_BYTES / len(page))
+        limits = limits.part(0.95 * _MOST_BYTES / len(page))
 
 
 def picture(database: Database, name: str, program: str, plan: Plan | None, *, redact: bool) -> bytes:

@@ -1,6 +1,6 @@
 """The live pages as an ASGI app: `zrb-store page` serves it, and zrb's web server has it at `/xcom/`.
 
-`Site` answers requests. `Answers` keeps what was made a moment ago, for all pages that ask for the same.
+`Site` answers requests. `ResponseCache` keeps what was made a moment ago, for all pages that ask for the same.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Site:
         self._scripts = scripts
         self._readers = threading.Semaphore(_READERS)
         self._program = program
-        self._answers = Answers()
+        self._answers = ResponseCache()
 
     def app(self) -> ASGIApp:
         """Return the app, which answers at the root of wherever it is mounted."""
@@ -80,7 +80,7 @@ class Site:
 
         return Route(path, endpoint)
 
-    def _answer(self, request: Request, reader: pages.Reader, page: str) -> Answer:
+    def _answer(self, request: Request, reader: pages.Reader, page: str) -> PageResponse:
         """Read the store and show what was found, or what is the matter."""
         given = request.query_params
         question = pages.Question(
@@ -97,7 +97,7 @@ class Site:
             with self._readers, open_store(self.watcher.location, read_only=True) as store, leaving_out():
                 found = reader(store.database, question)
             if found.elsewhere is not None:
-                return Answer(303, b"", "text/html", "", root + found.elsewhere)
+                return PageResponse(303, b"", "text/html", "", root + found.elsewhere)
             if question.as_json:
                 return _json(found.tree)
             context: Context = {"root": root, "page": page, "mark": mark, "store": store.url, "program": self._program}
@@ -139,7 +139,7 @@ def _root(request: Request) -> str:
     return "../" * path.removeprefix(request.scope.get("root_path", "")).lstrip("/").count("/") or "./"
 
 
-class Answer(NamedTuple):
+class PageResponse(NamedTuple):
     """An answer to a request, for as many as ask the same."""
 
     status: int
@@ -154,23 +154,23 @@ def tag_of(body: bytes) -> str:
     return f'"{hashlib.sha256(body).hexdigest()[:24]}"'
 
 
-def _page(template: str, context: Context, status: int = 200, depends_on: str | None = None) -> Answer:
+def _page(template: str, context: Context, status: int = 200, depends_on: str | None = None) -> PageResponse:
     text = environment().get_template(template).render({"styles": (*STYLES, "live.css"), **context})
     body = text.encode("utf-8", "backslashreplace")
     tag = tag_of(body if depends_on is None else depends_on.encode("utf-8", "surrogatepass"))
-    return Answer(status, body, "text/html", tag)
+    return PageResponse(status, body, "text/html", tag)
 
 
-def _problem(root: str, page: str, status: int, message: str) -> Answer:
+def _problem(root: str, page: str, status: int, message: str) -> PageResponse:
     return _page("problem.html", {"root": root, "page": page, "status": status, "message": message}, status)
 
 
-def _json(tree: JsonTree, status: int = 200) -> Answer:
+def _json(tree: JsonTree, status: int = 200) -> PageResponse:
     body = json.dumps(tree, indent=2).encode()
-    return Answer(status, body, "application/json", tag_of(body))
+    return PageResponse(status, body, "application/json", tag_of(body))
 
 
-def _response(request: Request, answer: Answer) -> Response:
+def _response(request: Request, answer: PageResponse) -> Response:
     """Return what is sent to one who asks: nothing but headers if they have it already."""
     headers = {"Cache-Control": "no-store"}
     if answer.location is not None:
@@ -190,16 +190,16 @@ async def _static(request: Request) -> Response:
     return FileResponse(file, media_type=_KINDS[file.suffix], headers={"Cache-Control": "no-cache"})
 
 
-class Answers:
+class ResponseCache:
     """The newest answers. An answer is used again only as long as the store is being watched and has not changed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._mark: str | None = None
-        self._made: dict[str, tuple[float, Answer]] = {}  # with when it began to be made, since this mark
+        self._made: dict[str, tuple[float, PageResponse]] = {}  # with when it began to be made, since this mark
         self._making: dict[str, threading.Lock] = {}
 
-    def get(self, key: str, mark: Callable[[], str | None], make: Callable[[], Answer]) -> Answer:
+    def get(self, key: str, mark: Callable[[], str | None], make: Callable[[], PageResponse]) -> PageResponse:
         """Return an answer, made now or a moment ago; who asks for the same at the same time gets the same.
 
         `mark` returns the mark of the store's last change; None if nobody watches the store.

@@ -13,7 +13,7 @@ WING = Wing(
             "Write a session as one HTML file, to read or to attach to a ticket.",
             after="check",
             reads=True,
-            under_zrb="zrb_store.plugin.resume:Resumer",
+            under_zrb="zrb_store.plugin.resume:ZrbResumer",
         ),
         "page": Command(
             _MODULE,

@@ -77,9 +77,9 @@ def dispatch(args: list[str]) -> int:
     if args[:1] != ["resume"]:
         place = COMMANDS[args[0]].under_zrb if args[:1] and args[0] in COMMANDS else None
         return run(args, speaker.program, None if place is None else load(place)())
-    from zrb_store.plugin.resume import Resumer
+    from zrb_store.plugin.resume import ZrbResumer
 
-    resumer = Resumer()
+    resumer = ZrbResumer()
     code = run(args, speaker.program, resumer)
     if code == 0:
         with error_exit():

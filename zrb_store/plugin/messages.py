@@ -62,13 +62,13 @@ def _named(tasks: Sequence[str]) -> str:
     return f"{', '.join(tasks[:_NAMED]) or 'nothing'}{more}"
 
 
-def uncertain_step(error: BaseException | None) -> StepUncertain | None:
+def uncertain_step_error(error: BaseException | None) -> StepUncertain | None:
     """Return the `StepUncertain` that an exception is, contains as a group, or was raised because of; else None."""
     if error is None or isinstance(error, StepUncertain):
         return error
     parts = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
     earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    found = (uncertain_step(part) for part in (*parts, earlier))
+    found = (uncertain_step_error(part) for part in (*parts, earlier))
     return next((one for one in found if one is not None), None)
 
 

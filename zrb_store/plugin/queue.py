@@ -89,7 +89,7 @@ _held: WeakKeyDictionary[Owner, list[tuple[QueueMemory, int]]] = WeakKeyDictiona
 
 
 def forget_objects_of(attempt: Owner, *, completed: bool) -> None:
-    """Forget the objects that an ended attempt took, unless it does not stand: then they may come back."""
+    """Drop the cached objects that a completed attempt took; those of other attempts may come back."""
     for memory, seq in _held.pop(attempt, ()):
         if completed:
             memory.objects.pop(seq, None)

@@ -31,7 +31,7 @@ from zrb_store.plugin.graph import Graph, code_of
 from zrb_store.plugin.inputs import Secrets
 from zrb_store.plugin.inputs_assigned import AssignedInputs
 from zrb_store.plugin.inputs_read import ALL, read_by, spellings
-from zrb_store.plugin.messages import text_of_error, uncertain_step, warn
+from zrb_store.plugin.messages import text_of_error, uncertain_step_error, warn
 from zrb_store.plugin.queue import ExpectedPush, ZrbXcom, ZrbXcoms, expected_push, forget_objects_of
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.attempts import Owner
@@ -365,7 +365,7 @@ class Recorder:
                 attempt.is_refused = is_refusal(error)
                 attempt.fail(text_of_error(error, task, attempt), status)
             self._content.attempt_ended(attempt, completed=False)
-        uncertain = uncertain_step(error)
+        uncertain = uncertain_step_error(error)
         if uncertain is not None:
             self.uncertain.append(uncertain)
             if kind in ("server", "check"):

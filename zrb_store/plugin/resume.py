@@ -1,4 +1,4 @@
-"""`zrb xcom resume`: plan and run the remaining tasks of a stored session (`Resumer`)."""
+"""`zrb xcom resume`: plan and run the remaining tasks of a stored session (`ZrbResumer`)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ResumeRequest:
         )
 
 
-class Resumer:
+class ZrbResumer:
     """One resume: its plan and its run. The command `resume` gets it as click's `ctx.obj`."""
 
     changed: Mapping[str, tuple[str, str]] = {}  # the inputs that `plan` found to change, with their texts

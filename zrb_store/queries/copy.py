@@ -17,7 +17,7 @@ from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.history import pusher, taker
 from zrb_store.records import UNFINISHED
 
-Kind = Literal["session", "run", "queue", "attempt", "output", "value", "return", "replaced", "change"]
+RecordKind = Literal["session", "run", "queue", "attempt", "output", "value", "return", "replaced", "change"]
 Batched = Literal["output", "value", "return", "replaced", "change"]
 Record = dict[str, Any]
 """`record` (session, run, queue, attempt, output, value, return, replaced or change) and the fields of one row."""
@@ -27,7 +27,7 @@ def _without(table: Columns, *names: str) -> Columns:
     return {name: rule for name, rule in table.items() if name not in names}
 
 
-COPIED: Mapping[Kind, Columns] = {
+COPIED: Mapping[RecordKind, Columns] = {
     "session": _without(columns.SESSION, "id", "identity"),
     "run": _without(columns.RUN, "id", "session_id", "suspected_at"),  # a suspicion means nothing in another store
     "queue": _without(columns.QUEUE, "id", "session_id"),
@@ -57,7 +57,7 @@ def names(transaction: Transaction) -> Iterator[str]:
     return (name for (name,) in transaction.stream(_names()))
 
 
-def _table(kind: Kind) -> sa.Table:
+def _table(kind: RecordKind) -> sa.Table:
     return t.metadata.tables[f"zrb_{kind}"]
 
 
@@ -66,7 +66,7 @@ def _of_session() -> sa.BindParameter[int]:
 
 
 @statement
-def _rows(kind: Kind) -> sa.Select[*Row]:
+def _rows(kind: RecordKind) -> sa.Select[*Row]:
     """Select the rows of a session, or the values or returns of a queue, with what names the rows they refer to."""
     columns = [_table(kind).c[name] for name in COPIED[kind]]
     rows = sa.select(*columns)
@@ -189,7 +189,7 @@ def _owner(session_name: str | None, task: str, number: int) -> str | None:
     return None if session_name is None else full_name(session_name, task, number)
 
 
-def _record(kind: Kind, row: Sequence[Cell], **links: Cell) -> Record:
+def _record(kind: RecordKind, row: Sequence[Cell], **links: Cell) -> Record:
     fields = {
         name: bool(field) if rule.kind is bool and field in (0, 1) else field
         for (name, rule), field in zip(COPIED[kind].items(), row, strict=True)
@@ -211,7 +211,7 @@ def add_session(executor: Executor, fields: Record) -> int | None:
     return next(map(first_column, executor.execute(_create(executor.dialect_name), fields)), None)
 
 
-_LINKS: Mapping[Kind, tuple[str, ...]] = {
+_LINKS: Mapping[RecordKind, tuple[str, ...]] = {
     "run": ("session_id",),
     "queue": ("session_id",),
     "attempt": ("session_id", "run_id", "result_queue_id", "parent_id"),

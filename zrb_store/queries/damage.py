@@ -108,12 +108,12 @@ def say(noun: str, wrong: str, count: int, labels: list[str]) -> str:
     return f"{noun}s that {wrong}: {count} ({', '.join(labels[:SHOWN])}{more})"
 
 
-Kind = Literal["result", "output", "value", "replaced"]
+TextKind = Literal["result", "output", "value", "replaced"]
 
 
 @statement
-def _texts(kind: Kind) -> sa.Select[*Row]:
-    columns: dict[Kind, tuple[sa.ColumnElement[Any], ...]] = {
+def _texts(kind: TextKind) -> sa.Select[*Row]:
+    columns: dict[TextKind, tuple[sa.ColumnElement[Any], ...]] = {
         "result": (t.attempt.c.result,),
         "output": (t.output.c.size, t.output.c.data),
         "value": (whole_text(),),
@@ -124,7 +124,7 @@ def _texts(kind: Kind) -> sa.Select[*Row]:
     return rows_of("zrb_attempt").add_columns(*columns[kind]).where(t.attempt.c.result.is_not(None))
 
 
-def texts(transaction: Transaction, kind: Kind) -> Iterator[Row]:
+def texts(transaction: Transaction, kind: TextKind) -> Iterator[Row]:
     """Yield the texts of all rows of a kind, each after the row's label; the text of output after its size."""
     return transaction.stream(_texts(kind))
 

@@ -184,24 +184,24 @@ def _may_get_value() -> sa.Select[int]:
     return sa.select(literal(1)).where(sa.or_(sa.exists(_live_value()), sa.exists(held_value)))
 
 
-Question = Callable[[], bool]
+Predicate = Callable[[], bool]
 """Asks the database. It locks nothing, and costs little when it is asked again and again."""
 
 
-def has_value(database: Database, session_name: str, queue_name: str, *, unpaused: bool = False) -> Question:
+def has_value(database: Database, session_name: str, queue_name: str, *, unpaused: bool = False) -> Predicate:
     """Return the question whether there is such a queue and it has a live value; with `unpaused`, and is not paused."""
     name = b"zrb_has_value_now" if unpaused else b"zrb_has_value"
     return _question(database, name, _has_value(unpaused), session_name, queue_name)
 
 
-def may_get_value(database: Database, session_name: str, queue_name: str) -> Question:
+def may_get_value(database: Database, session_name: str, queue_name: str) -> Predicate:
     """Return the question whether the queue has a live value, or one that comes back if its holder has died."""
     return _question(database, b"zrb_may_get_value", _may_get_value(), session_name, queue_name)
 
 
 def _question(
     database: Database, name: bytes, statement: Statement[sa.Select[int]], session_name: str, queue_name: str
-) -> Question:
+) -> Predicate:
     params = {"session": session_name, "queue": queue_name}
     encoded: list[bytes] = []
 

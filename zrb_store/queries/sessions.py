@@ -51,7 +51,7 @@ def get(executor: Executor, name: str, *, lock: bool = False) -> SessionRecord:
     """Return the session with this name. The arguments are those of `find`."""
     found = find(executor, name, lock=lock)
     if found is None:
-        raise not_found(name)
+        raise not_found_error(name)
     return found
 
 
@@ -76,7 +76,7 @@ def removable(executor: Executor, name: str, *, lock: bool = True) -> Removable 
     return Removable(**fit("zrb_session", columns, rows[0])) if rows else None
 
 
-def not_found(name: str) -> SessionNotFound:
+def not_found_error(name: str) -> SessionNotFound:
     """Return the error that there is no session of this name."""
     return SessionNotFound(f"there is no session {name}; `zrb-store list` shows all sessions")
 

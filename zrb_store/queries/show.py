@@ -37,7 +37,7 @@ def attempt_summary(executor: Executor, session_id: int) -> tuple[int, int, bool
     return moment, count, bool(has_steps)
 
 
-class QueueSummary(NamedTuple):
+class QueueCounts(NamedTuple):
     """A queue of a session."""
 
     id: int
@@ -71,14 +71,14 @@ def _summaries(named: bool, then: bool) -> sa.Select[*Row]:
     return sa.select(*columns).where(t.queue.c.session_id == bindparam("session_id"))
 
 
-def queue_summaries(
+def queue_counts(
     executor: Executor, session_id: int, name: str | None = None, *, at: Moment | None = None
-) -> list[QueueSummary]:
+) -> list[QueueCounts]:
     """Return the queues of a session, in the order of their first pushes."""
     params = {"session_id": session_id, "queue": name, **(at.bounds if at else {})}
     rows = executor.execute(_summaries(name is not None, at is not None), params)
     ordered = sorted(rows, key=operator.itemgetter(0))
-    return list(sound(lambda row: QueueSummary._make((*row[:7], rules_of(row[7:]))), ordered))
+    return list(sound(lambda row: QueueCounts._make((*row[:7], rules_of(row[7:]))), ordered))
 
 
 def attempts_without(*without: str) -> sa.Select[*Row]:

@@ -95,21 +95,21 @@ def _request() -> sa.Select[*Row]:
     )
 
 
-class Request(NamedTuple):
+class StopRequest(NamedTuple):
     """A request that the process of a run is to find by itself."""
 
     id: int
     live: list[LiveRun]  # the run, then the others of its process
 
 
-def request_to(executor: Executor, run_id: int) -> Request | None:
+def request_to(executor: Executor, run_id: int) -> StopRequest | None:
     """Return the newest request for a run; None if there is none, if a signal was sent, or if the run has ended."""
     with executor.snapshot() as transaction:
         for newest, session, *columns in transaction.execute(_request(), {"of_run": run_id}):
             if newest is not None:
                 run = runs.record(tuple(columns))
                 own = LiveRun(run.id, run.session_id, session)
-                return Request(newest, [own, *live_beside(transaction, run)])
+                return StopRequest(newest, [own, *live_beside(transaction, run)])
     return None
 
 

@@ -22,7 +22,7 @@ _now, _around = functools.partial(attempt_as, "now"), functools.partial(attempt_
 _later = functools.partial(attempt_as, "later")
 
 
-class Failure(NamedTuple):
+class SurvivedFailure(NamedTuple):
     """A failed attempt of a step, which its task survived."""
 
     id: int
@@ -63,11 +63,11 @@ def _failures() -> sa.Select[int, str | None, str | None]:
     )
 
 
-def failures(executor: Executor, attempt_id: int, task: str, step: StepKey) -> list[Failure]:
+def failures(executor: Executor, attempt_id: int, task: str, step: StepKey) -> list[SurvivedFailure]:
     """Return the failures of a step that earlier attempts of its task survived, the oldest first."""
     params = {"attempt_id": attempt_id, "task": task, "step": step.name, "kind": step.kind}
     rows = executor.execute(_failures(), params)
-    return [Failure(found, arguments, raised or "null") for found, arguments, raised in rows]
+    return [SurvivedFailure(found, arguments, raised or "null") for found, arguments, raised in rows]
 
 
 @statement

@@ -177,7 +177,7 @@ _LEAST_LAST_WIDTH = 24  # what the last column, which has the longest texts, kee
 _NARROWEST = 8  # what columns keep where even these widths have no room
 _MOST_FOR_NAMES = 60  # percent of the page that the first column may take from the others
 
-Row = Sequence[str]
+Cells = Sequence[str]
 
 
 class Fit(NamedTuple):
@@ -202,11 +202,11 @@ class _Width:
         return max(self.least, min(level, self.needed)) if self.is_elastic else self.least
 
 
-def fit(columns: Sequence[Column], rows: Sequence[Row], width: int, *, like: Fit | None, fill: bool) -> Fit:
+def fit(columns: Sequence[Column], rows: Sequence[Cells], width: int, *, like: Fit | None, fill: bool) -> Fit:
     """Fit rows, the headings first, to a terminal.
 
-    Columns leave in their fixed order until the others have room. A cell of the first column does not count, and gets a
-    line of its own, if it cannot stand beside the columns that never leave, or takes more than most of the page.
+    Columns are hidden in a fixed order until the others have room. A cell of the first column does not count, and gets
+    a line of its own, if it does not fit beside the columns that are never hidden, or takes more than most of the page.
 
     `like` is how the rows before these were fitted: the same columns are shown, none narrower unless it must be. With
     `fill`, columns that may be cut take all that is left, since more rows follow.
@@ -228,7 +228,7 @@ def fit(columns: Sequence[Column], rows: Sequence[Row], width: int, *, like: Fit
     return Fit([size.place for size in sizes], _shared(sizes, width))
 
 
-def _sizes(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[_Width]:
+def _sizes(columns: Sequence[Column], rows: Sequence[Cells], width: int) -> list[_Width]:
     sizes = []
     for place, (column, needed) in enumerate(zip(columns, _widths(columns, rows), strict=True)):
         is_last = place == len(columns) - 1
@@ -267,7 +267,7 @@ def _shared(sizes: Sequence[_Width], width: int) -> list[int]:
     return widths
 
 
-def _least(column: Column, place: int, rows: Sequence[Row], needed: int, *, is_last: bool) -> int:
+def _least(column: Column, place: int, rows: Sequence[Cells], needed: int, *, is_last: bool) -> int:
     """Return how narrow a column may become."""
     if column.cut:
         least = column.least
@@ -281,7 +281,7 @@ def _least(column: Column, place: int, rows: Sequence[Row], needed: int, *, is_l
     return min(needed, max(least, len(column.title)))
 
 
-def _first_width(sizes: Sequence[_Width], rows: Sequence[Row], width: int) -> int:
+def _first_width(sizes: Sequence[_Width], rows: Sequence[Cells], width: int) -> int:
     """Return the width of the first column: that of its widest cell which does not get a line of its own."""
     if _total(size.needed for size in sizes) <= width:
         return sizes[0].needed
@@ -302,7 +302,7 @@ _CHUNK_ROWS = 1000
 _CHUNK_CHARACTERS = 4 * 1024 * 1024
 
 
-def _chunks(table: Table) -> Iterator[tuple[list[Row], bool]]:
+def _chunks(table: Table) -> Iterator[tuple[list[Cells], bool]]:
     """Divide a table, its headings first, into chunks that fit in memory. Each comes with whether there are several."""
     rows = ([printable(cell, keep="\n") for cell in row] for row in table.rows)
     chunk = [headings(table), *_read_chunk(rows)]
@@ -313,8 +313,8 @@ def _chunks(table: Table) -> Iterator[tuple[list[Row], bool]]:
         chunk, following = following, _read_chunk(rows)
 
 
-def _read_chunk(rows: Iterator[Row]) -> list[Row]:
-    chunk: list[Row] = []
+def _read_chunk(rows: Iterator[Cells]) -> list[Cells]:
+    chunk: list[Cells] = []
     room = _CHUNK_CHARACTERS
     while len(chunk) < _CHUNK_ROWS and room > 0 and (row := next(rows, None)) is not None:
         chunk.append(row)
@@ -328,7 +328,7 @@ def headings(table: Table) -> list[str]:
 
 
 def _fit_pipe(
-    columns: Sequence[Column], rows: Sequence[Row], width: int | None, *, like: Fit | None, fill: bool
+    columns: Sequence[Column], rows: Sequence[Cells], width: int | None, *, like: Fit | None, fill: bool
 ) -> Fit:
     """Fit rows to a pipe: all columns are shown, and only those that may be cut are narrowed. See `fit`."""
     widths, places = _widths(columns, rows), list(range(len(columns)))
@@ -346,7 +346,7 @@ def _fit_pipe(
     return Fit(places, widths)
 
 
-def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
+def _widths(columns: Sequence[Column], rows: Sequence[Cells]) -> list[int]:
     return [
         max((display_width(line) for row in rows for line in row[place].splitlines()), default=0)
         for place in range(len(columns))
@@ -430,7 +430,7 @@ def _text(text: str, width: float) -> Iterator[Line]:
         yield from ([(line, "")] for line in wrap(printable(text), width))
 
 
-def _row(columns: Sequence[Column], row: Row, found: Fit, page: int, *, fits: bool, full: bool) -> Iterator[Line]:
+def _row(columns: Sequence[Column], row: Cells, found: Fit, page: int, *, fits: bool, full: bool) -> Iterator[Line]:
     """Yield the lines of a row: as many as its cells need side by side, after the first cell if that is too long."""
     cells = []
     for place, width in zip(found.places, found.widths, strict=True):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from zrb_store.inspect.resume import Decision, PlannedResume
-from zrb_store.render.document import Column, Row, Table
+from zrb_store.render.document import Cells, Column, Table
 from zrb_store.render.format import counted
 
 
 def plan_table(plan: PlannedResume, title: str) -> Table:
     """Return a table of what a resume does with each task, and with each of its steps that it compares."""
-    rows: list[Row] = []
+    rows: list[Cells] = []
     for decision in plan.tasks:
         rows.append((decision.task, decision.action, plan.why(decision) + _kept(decision)))
         for step in decision.agent_steps:

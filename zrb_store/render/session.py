@@ -11,7 +11,7 @@ from zrb_store.inspect.advice import advice
 from zrb_store.inspect.facts import facts_of
 from zrb_store.inspect.header import inputs_of
 from zrb_store.inspect.queues import holders_of
-from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task
+from zrb_store.inspect.show import Queue, SessionDocument, ShownAttempt, ShownStep, Task
 from zrb_store.inspect.told import sum_of
 from zrb_store.masking import one_line
 from zrb_store.names import name_within
@@ -167,7 +167,7 @@ class SessionPrinter:
     def _task_rows(self, tasks: Iterable[Task]) -> Iterator[list[str]]:
         """Yield for each task its last attempts, and a row if it waits or was skipped; then its steps."""
         for task in tasks:
-            attempts: Iterator[Attempt] = iter(task.attempts)
+            attempts: Iterator[ShownAttempt] = iter(task.attempts)
             hidden = self._hidden(task.attempts)
             if hidden:
                 statuses = (attempt.record.status for attempt in itertools.islice(attempts, hidden))
@@ -190,7 +190,7 @@ class SessionPrinter:
         else:
             yield [one_line(task.name), *[NOTHING] * 4, _all_steps(counts)]
 
-    def _step_row(self, step: Step) -> list[str]:
+    def _step_row(self, step: ShownStep) -> list[str]:
         """Return the row of a step: its last attempt, with the name of the step and its result."""
         last, width = step.last, self._width
         name = one_line(step.note or step.name)

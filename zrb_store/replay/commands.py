@@ -35,7 +35,7 @@ from zrb_store.replay.scratch import delivered, find_attempt, place_in_run, prep
 from zrb_store.settings import REPLAYS
 from zrb_store.store import Store, open_store
 
-Run = Callable[[Store], int]
+ScratchRun = Callable[[Store], int]
 """Runs an attempt in a scratch store, and returns its exit code."""
 
 
@@ -52,7 +52,7 @@ class TaskReplayer(Protocol):
 
     def replayer(
         self, session: SessionRecord, attempt: AttemptRecord, place: int, inputs: Mapping[str, str], options: Options
-    ) -> Run:
+    ) -> ScratchRun:
         """Return what replays an attempt, which was number `place` of its task in its run."""
 
 
@@ -114,7 +114,7 @@ def replay(
         elif not session.path or tasks is None:
             if session.path:
                 raise ZrbStoreError("only zrb can run tasks: call `zrb xcom` in the folder of its project")
-            raise _of_program(session.name)
+            raise _of_program_error(session.name)
         else:
             options = Options(at_exception, at_start, compares)
             run = tasks.replayer(session, attempt, place_in_run(source, attempt), inputs, options)
@@ -161,7 +161,7 @@ def _environment(path: str) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _of_program(session: str) -> TaskNotFound:
+def _of_program_error(session: str) -> TaskNotFound:
     return TaskNotFound(
         f"session {session} was run by a Python program: only tasks of zrb, commands of `run` and "
         "deliveries of `consume` can be replayed"
@@ -178,11 +178,11 @@ def _ask(attempt: str, *, yes: bool) -> None:
         raise ZrbStoreError("nothing was run")
 
 
-def _delivery(database: Database, attempt: AttemptRecord, value: Handled) -> Run:
+def _delivery(database: Database, attempt: AttemptRecord, value: Handled) -> ScratchRun:
     last = next((run for run in runs.of_session(database, attempt.session_id) if run.id == attempt.run_id), None)
     words = [] if last is None else last.command
     if last is None or "consume" not in words:
-        raise _of_program(attempt.session)
+        raise _of_program_error(attempt.session)
     folder, command = last.folder, app.get_command(click.Context(app), "consume")
     if command is None:
         raise ZrbStoreError("only a zrb-store that has the command `consume` can replay its deliveries")

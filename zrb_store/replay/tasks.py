@@ -25,12 +25,12 @@ from zrb_store.plugin.attempts import run_attempt
 from zrb_store.plugin.compat import Action, AnyTask
 from zrb_store.plugin.inputs import given_again
 from zrb_store.plugin.inputs_resumed import ResumedInputs
-from zrb_store.plugin.resume import Resumer, ResumeRequest
+from zrb_store.plugin.resume import ResumeRequest, ZrbResumer
 from zrb_store.records import AttemptRecord, SessionRecord
 from zrb_store.replay.commands import Options
 
 
-class Replayer(Resumer):
+class Replayer(ZrbResumer):
     """What finds the task of an attempt, as for a resume, and replays it. The command `replay` gets it as `ctx.obj`."""
 
     def replayer(

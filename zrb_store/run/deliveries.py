@@ -363,7 +363,7 @@ class Consumer:
             run = self._run
             begun = attempts.begin(transaction, run.session_id, run.id, run.number, self.task, "delivery", None)
             if begun is None:
-                raise run._mark_lost()
+                raise run._lost_error()
             attempt = Attempt(run._xcoms, begun.id, self.task, begun.number, run.number)
             if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
                 lock_queue(transaction, queue_id)  # those who give values back lock these in any order

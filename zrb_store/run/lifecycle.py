@@ -118,7 +118,7 @@ class RunLifecycle:
         try:
             json_text.load()
         except OSError as error:  # this process may open no more files
-            raise self.database.dialect.explain(error) or error from error
+            raise self.database.dialect.own_error(error) or error from error
         try:
             started = self.database.transact(
                 functools.partial(self._start, choose_reruns=choose_reruns),
@@ -196,7 +196,7 @@ class RunLifecycle:
         try:
             end_commands(self.database, session)
             if not self.database.transact(work, "give_back"):
-                raise self._mark_lost()
+                raise self._lost_error()
         except BaseException as error:
             with contextlib.suppress(ZrbStoreError):  # the error itself says more
                 self.database.transact(lose)
@@ -281,7 +281,7 @@ class RunLifecycle:
 
         try:
             if not self.database.transact(work, "end", is_made=is_made):
-                raise self._mark_lost()
+                raise self._lost_error()
         except StoreUnavailable as unavailable:
             self.notify_unavailable(unavailable)
             raise
@@ -335,7 +335,7 @@ class RunLifecycle:
         """Raise an error unless the run has started, has not ended, and was not taken over."""
         if self.lost:
             self.database.refuse_replaced()
-            raise self._mark_lost()
+            raise self._lost_error()
         if self._ended or not self.number:
             state = "has ended" if self._ended else "was not started"
             raise ZrbStoreError(f"this run of session {self.session} {state}: use `with session.run() as run:`")
@@ -346,7 +346,7 @@ class RunLifecycle:
         if self._on_lost is not None:
             self._on_lost(error)
 
-    def _mark_lost(self) -> LeaseLost:
+    def _lost_error(self) -> LeaseLost:
         """Mark the run as lost, and return the error to raise."""
         self.lost = True
         return LeaseLost(

@@ -193,7 +193,7 @@ class Run(RunLifecycle):
         if begun is None:
             if once and self.completed(task):
                 raise TaskCompleted(f"task {task} has completed in session {self.session}: its result is stored")
-            raise self._mark_lost()
+            raise self._lost_error()
         self._numbers[task] = begun.number
         return Attempt(self._xcoms, begun.id, task, begun.number, self.number, has_begun_before=kind == "check")
 
@@ -273,9 +273,9 @@ class Run(RunLifecycle):
             return True
 
         if not self.database.transact(work, "give_back"):
-            raise self._mark_lost()
+            raise self._lost_error()
 
     def note_tasks(self, tasks: Mapping[str, str]) -> None:
         """Store which tasks the session has: `not started` or `skipped` by the task's name, in order."""
         if not sessions.set_tasks(self.database, self.session_id, self.number, tasks):
-            raise self._mark_lost()
+            raise self._lost_error()

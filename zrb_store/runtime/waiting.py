@@ -92,7 +92,7 @@ class _Waiter:
         return self._watch is not None and self._watch.arm()
 
     def _is_written(self, seconds: float) -> bool:
-        """Sleep until the file is written, at most so long."""
+        """Sleep until the file is written, at most this many seconds."""
         is_written = self._watch is not None and self._watch.wait(min(seconds, clock.ask_every))
         if is_written:
             time.sleep(_COMMIT_TIME)

@@ -131,8 +131,8 @@ def write_output(result: str) -> None:
     write(value if isinstance(value, bytes) else f"{shell_text(codec.to_json(result))}\n".encode())
 
 
-class CommandResumer:
-    """The `Resumer` of a session of `run`."""
+class ShellResumer:
+    """Resumes sessions of `run`, and replays their attempts."""
 
     changed: Mapping[str, tuple[str, str]] = {}
     _call: CommandRun

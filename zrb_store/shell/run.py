@@ -96,7 +96,7 @@ class CommandRun:
             if not run.completed(self.task):  # unless a person has marked it
                 with contextlib.ExitStack() as stack:
                     held = stack.enter_context(tempfile.TemporaryFile(buffering=0)) if self.quiet else None
-                    output = stack.enter_context(Output(tell, held))
+                    output = stack.enter_context(RunOutput(tell, held))
                     streams = {"stdout": output.stdout, "stderr": output.stderr}
                     runner = stack.enter_context(CommandRunner(self.argv, **streams))
                     return self._attend(run, runner, output)
@@ -128,7 +128,7 @@ class CommandRun:
         decisions = decide(self.workflow, records, self.task if self.forced else None)
         return reruns(decisions, records, repeat_once=self.repeat_once)
 
-    def _attend(self, run: Run, runner: CommandRunner, output: Output) -> int:
+    def _attend(self, run: Run, runner: CommandRunner, output: RunOutput) -> int:
         """Run the command until it completes or may not be tried again, and return its exit code."""
         with EndingSignals(runner.pass_on, runner.pass_on) as signals:
             for number in itertools.count(1):
@@ -171,7 +171,7 @@ class CommandRun:
         outcome = runner.run(None, environment, functools.partial(record_command, attempt), keep=keep)
         return outcome, bytes(end)
 
-    def _park(self, run: Run, outcome: Outcome, output: Output) -> int:
+    def _park(self, run: Run, outcome: Outcome, output: RunOutput) -> int:
         """End a run whose attempt waits, and return the exit code."""
         run.end("interrupted" if outcome.stopped else "waiting")
         if runs.status_of(run.database, run.id) != ("waiting",):
@@ -182,7 +182,7 @@ class CommandRun:
         output.say(waiting(self.session, parked(run.database, [run.session_id]), run.how_started))
         return SessionWaiting.exit_code
 
-    def _complete(self, run: Run, attempt: Attempt, runner: CommandRunner, output: Output) -> int:
+    def _complete(self, run: Run, attempt: Attempt, runner: CommandRunner, output: RunOutput) -> int:
         """End a run that has completed, and return the exit code. A step that failed is named: the script hid that."""
         failed = [each for each in _begun_steps(attempt) if each.status in UNSUCCESSFUL]
         if not failed:
@@ -198,7 +198,7 @@ class CommandRun:
         return int(error is not None)
 
 
-class Output:
+class RunOutput:
     """Where a run writes what its command prints, and our messages: with `held`, a file, nowhere until it has failed.
 
     Then all of it goes to stderr.
@@ -234,7 +234,7 @@ class Output:
         for note in self._notes:
             self.say(note)
 
-    def __enter__(self) -> Output:
+    def __enter__(self) -> RunOutput:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

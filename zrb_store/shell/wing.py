@@ -31,5 +31,5 @@ WING = Wing(
             after="pop",
         ),
     },
-    command_resumer=f"{_MODULE}:CommandResumer",
+    command_resumer=f"{_MODULE}:ShellResumer",
 )

@@ -149,7 +149,7 @@ def _sessions(transaction: Transaction, moment: int, projects: Projects | None, 
             yield alert.of_session(transaction, seen, own, error, how, here, late)
 
 
-class Group(NamedTuple):
+class AlertGroup(NamedTuple):
     """Alerts of one kind whose reasons differ only in names and numbers."""
 
     alerts: list[Alert]  # the first ones
@@ -161,14 +161,14 @@ _SPECIFIC = re.compile(r"""\S*[\d'"/.]\S*""")  # words that name one file, value
 _KEPT = 3  # alerts of a group: there may be many thousands
 
 
-def grouped(every: Iterable[Alert]) -> list[Group]:
+def grouped(every: Iterable[Alert]) -> list[AlertGroup]:
     """Group alerts, the first of each group in their order."""
-    groups: dict[tuple[str | None, ...], Group] = {}
+    groups: dict[tuple[str | None, ...], AlertGroup] = {}
     for each in every:
         why = each.shown_reason()
         key = (each.event, each.project, each.task, each.queue, _SPECIFIC.sub("...", why))
-        known = groups.get(key, Group([], 0, why))
+        known = groups.get(key, AlertGroup([], 0, why))
         words = zip(known.why.split(), why.split(), strict=True)  # they differ only in what is specific
         common = " ".join(word if word == other else "..." for word, other in words)
-        groups[key] = Group([*known.alerts, each][:_KEPT], known.size + 1, common)
+        groups[key] = AlertGroup([*known.alerts, each][:_KEPT], known.size + 1, common)
     return list(groups.values())

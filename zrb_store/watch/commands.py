@@ -34,7 +34,7 @@ from zrb_store.render.format import NOTHING, TimeFormat, counted, format_duratio
 from zrb_store.render.printing import echo, echo_records, noting_damage, print_document
 from zrb_store.render.stderr import command_as_typed, print_line
 from zrb_store.store import open_store
-from zrb_store.watch.check import Group, alerts, grouped
+from zrb_store.watch.check import AlertGroup, alerts, grouped
 from zrb_store.watch.stats import TaskStats, numbers, task_stats
 from zrb_store.wings import Numbers
 
@@ -149,7 +149,7 @@ def _notifying() -> Iterator[None]:
         print_line(f"stale sessions are not reported: {error}", program_name())
 
 
-def _print_groups(groups: Sequence[Group], limit: int) -> None:
+def _print_groups(groups: Sequence[AlertGroup], limit: int) -> None:
     """Print a row for each kind of trouble, and below them the commands that help."""
     times, shown = TimeFormat(), groups[: limit or None]
     rows = []

@@ -25,7 +25,7 @@ _RECENT = 3000  # runs of all tasks that are looked at for them
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedRun:
     """A run that did not complete."""
 
     session: str
@@ -84,7 +84,7 @@ class TaskStats:
     p95: int | None = None  # the 95th percentile of them, by nearest rank
     total: int = 0  # the sum of them
     last_completed_at: int | None = None
-    last_failure: Failure | None = None  # the newest run that ended without completing
+    last_failure: FailedRun | None = None  # the newest run that ended without completing
     added: dict[str, Added] = field(default_factory=dict)  # what wings add, by name
 
     @property
@@ -164,7 +164,7 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
         errors = last_errors(transaction, run_ids)
         for one in queries.with_ids(transaction, run_ids):
             key, at = (one.project, one.task), lease.worked_until(one.run, None)
-            found[key].last_failure = Failure(one.session, failed[key][1], at, errors.get(one.run.id))
+            found[key].last_failure = FailedRun(one.session, failed[key][1], at, errors.get(one.run.id))
     return sorted(found.values(), key=lambda one: (one.task or "", one.project or ""))
 
 

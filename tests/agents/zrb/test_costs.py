@@ -11,7 +11,7 @@ from tests.agents.zrb.tasks import rounds
 from tests.sessions import check
 from zrb_store import open_store
 from zrb_store.agents.conversation import conversation
-from zrb_store.agents.notes import Costs
+from zrb_store.agents.notes import AgentCosts
 from zrb_store.inspect.log import log
 from zrb_store.inspect.show import open_session
 from zrb_store.records import whole
@@ -49,7 +49,7 @@ def test_costs(agents: Agents) -> None:
         with open_session(store.database, agents.session) as document:
             shown = check("show", whole(document.to_json()))
             costs = document.costs
-            assert isinstance(costs, Costs)
+            assert isinstance(costs, AgentCosts)
         (stats,) = task_stats(store.database)
         with log(store.database, agents.session) as session_log:
             errors = [attempt.record.error for attempt in session_log.attempts if attempt.record.error]

@@ -21,11 +21,11 @@ from zrb_store import codec
 from zrb_store.agents.kinds import MODEL_REQUEST, PROMPT
 from zrb_store.agents.llm_tasks.agent_run import instructions_of
 from zrb_store.agents.llm_tasks.hooks import terms_of
-from zrb_store.agents.once import Policy
+from zrb_store.agents.once import OncePolicy
 from zrb_store.agents.runtime.capability import marked_policy
 from zrb_store.agents.runtime.changes import NOT_STORED, Tools, decide, in_words, paid_by, schemas_of
 from zrb_store.agents.runtime.digests import digest
-from zrb_store.agents.runtime.fingerprint import Fingerprints, Request
+from zrb_store.agents.runtime.fingerprint import Fingerprints, RequestFingerprint
 from zrb_store.agents.runtime.journal import prompt_difference
 from zrb_store.agents.runtime.stored import NotReadable, Prompt, read_prompt
 from zrb_store.agents.step import AgentStep
@@ -46,20 +46,20 @@ class _Queues:
     __getitem__ = __getattr__
 
 
-class _Seen(BaseException):
+class _FirstRequest(BaseException):
     """The first request was made. No `except Exception` of the user's stops it."""
 
 
 class _Probe(AbstractCapability[Any]):
     """Sees the first request, before any other capability, and lets it go nowhere."""
 
-    request: Request
+    request: RequestFingerprint
     schemas: Tools  # of the tools of the request
 
     def __init__(self) -> None:
         super().__init__()
         self._fingerprints = Fingerprints()
-        self.once: dict[str, Policy] = {}  # the tools that are marked
+        self.once: dict[str, OncePolicy] = {}  # the tools that are marked
 
     def get_ordering(self) -> CapabilityOrdering:
         return CapabilityOrdering(position="outermost")
@@ -77,7 +77,7 @@ class _Probe(AbstractCapability[Any]):
         self.schemas = schemas_of(parameters)
         found = {name: marked_policy(ctx, name) for name in self.tools}
         self.once = {name: policy for name, policy in found.items() if policy}
-        raise _Seen
+        raise _FirstRequest
 
     @property
     def tools(self) -> dict[str, JsonValue]:
@@ -131,7 +131,7 @@ def _now(task: Any, inputs: Mapping[str, Any], first: StepRecord | None) -> _Now
             now.prompt["instructions"], _ = instructions_of(task, task.get_system_prompt(ctx), first)
     with now.finding("request"):
         agent, probe = task._create_agent(ctx, system_prompt=stored.system_prompt), _Probe()
-        with suppress(_Seen):
+        with suppress(_FirstRequest):
             asyncio.run(agent.run(stored.message, message_history=list(stored.history), capabilities=[probe]))
         now.probe = probe
     return now

@@ -37,7 +37,7 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import AgentDepsT, RunContext, ToolDefinition
 
 from zrb_store import codec, settings
-from zrb_store.agents.once import Policy, policy_of
+from zrb_store.agents.once import OncePolicy, policy_of
 from zrb_store.agents.runtime import stored
 from zrb_store.agents.runtime.changes import OnChange, refuse_to_forget
 from zrb_store.agents.runtime.decisions import RESULTS, UNDECIDED, dump_decisions, read_decisions
@@ -256,7 +256,7 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         return end.result
 
 
-def marked_policy(ctx: RunContext[Any], name: str) -> Policy | None:
+def marked_policy(ctx: RunContext[Any], name: str) -> OncePolicy | None:
     """Return the policy of a tool whose function is marked with `once_tool`, whatever name a toolset gives it."""
     tool: Any = (getattr(getattr(ctx, "tool_manager", None), "tools", None) or {}).get(name)
     while hasattr(tool, "source_tool"):

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Request:
+class RequestFingerprint:
     """A request to a model, as digests."""
 
     model: str  # its name
@@ -50,7 +50,7 @@ class Request:
         text = sorted_json([self.model, self.parts])[:-1] + ', ["' + '", "'.join(self.messages) + '"]]'
         self.whole = hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def stored(self, before: Request | None) -> dict[str, JsonValue]:
+    def stored(self, before: RequestFingerprint | None) -> dict[str, JsonValue]:
         """Return what is stored of it: what differs from the request before, and a digest of the whole."""
         known = before.parts if before else {}
         same = _common(before.messages if before else [], self.messages)
@@ -63,7 +63,7 @@ class Request:
             "digest": self.whole,
         }
 
-    def difference(self, stored: Mapping[str, Any], before: Request | None) -> str:
+    def difference(self, stored: Mapping[str, Any], before: RequestFingerprint | None) -> str:
         """Say how it differs from a stored one that followed the same request; empty if it does not."""
         if stored.get("digest") == self.whole:
             return ""
@@ -151,7 +151,7 @@ class Fingerprints:
         settings: ModelSettings | None,
         parameters: ModelRequestParameters,
         messages: Sequence[ModelMessage],
-    ) -> Request:
+    ) -> RequestFingerprint:
         """Return the fingerprint of a request."""
         # Of a part whose function is known, the code counts, and the text of any other.
         functions = iter(self._functions)
@@ -178,7 +178,7 @@ class Fingerprints:
             "output": digest(output),
         }
         name = str(getattr(model, "model_id", None) or model.model_name)  # the former has the provider
-        return Request(name, parts, self._of_sent(messages))
+        return RequestFingerprint(name, parts, self._of_sent(messages))
 
     def _of_tool(self, tool: ToolDefinition) -> str:
         known = self._tools.get(tool.name)

@@ -23,7 +23,7 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
 from zrb_store.agents.kinds import APPROVAL, DEFERRED, MODEL_REQUEST, PROMPT, TOOL_CALL
-from zrb_store.agents.once import Policy
+from zrb_store.agents.once import OncePolicy
 from zrb_store.agents.runtime.changes import (
     NO_TOOLS,
     NOT_STORED,
@@ -35,7 +35,7 @@ from zrb_store.agents.runtime.changes import (
 )
 from zrb_store.agents.runtime.decisions import Budget, ask
 from zrb_store.agents.runtime.digests import digest
-from zrb_store.agents.runtime.fingerprint import Fingerprints, Request, message_digest
+from zrb_store.agents.runtime.fingerprint import Fingerprints, RequestFingerprint, message_digest
 from zrb_store.agents.runtime.leftovers import leftovers_of
 from zrb_store.agents.runtime.names import CallNames, bounded, word
 from zrb_store.agents.runtime.stored import (
@@ -109,7 +109,9 @@ class Terms(NamedTuple):
     setting: str = "`ZRB_STORE_CHANGED_REQUEST={}` at the next start"  # how a person sets another one in place of `{}`
     budget: int | None = None  # the tokens that the agents of the session may use
     waits: bool = False  # whether the session waits for what a person has to decide
-    once: Mapping[str, Policy] = MappingProxyType({})  # tools that must not be repeated, beside those that are marked
+    once: Mapping[str, OncePolicy] = MappingProxyType(
+        {}
+    )  # tools that must not be repeated, beside those that are marked
 
 
 class Journal:
@@ -135,7 +137,7 @@ class Journal:
         self._leftovers = leftovers_of(attempt, self._at_the_end)
         self._start: Prompt | None = None  # what its run starts from, until that is kept
         self._started_by: dict[str, JsonValue] = {}  # as digests
-        self._requests: list[Request] = []
+        self._requests: list[RequestFingerprint] = []
         self._restart_at: int | None = None
         self._failed: tuple[ExactStep, Exception] | None = None  # the last request, if it has failed
         self._calls = CallNames()
@@ -291,7 +293,7 @@ class Journal:
         new = new._replace(arguments=stored_arguments((), arguments))
         return ExactStep(new, change, leads=True, not_stored=not_stored)
 
-    def _rewind(self, request: Request) -> None:
+    def _rewind(self, request: RequestFingerprint) -> None:
         start, self._restart_at = self._restart_at, None
         if start is not None and start < len(self._requests) and self._requests[start].whole == request.whole:
             del self._requests[start:]

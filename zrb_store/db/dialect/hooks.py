@@ -140,7 +140,7 @@ class Dialect(Generic[Driver]):
         """Whether a prepared statement was missing, for the first time. From now on new connections prepare none."""
         return False
 
-    def explain(self, error: BaseException, *, locked: bool = False) -> ZrbStoreError | None:
+    def own_error(self, error: BaseException, *, locked: bool = False) -> ZrbStoreError | None:
         """Convert an error of the driver to one of ours; None if it is a bug of this program.
 
         With `locked`, another transaction is known to be the cause, even if the error does not say so.

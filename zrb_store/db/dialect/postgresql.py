@@ -258,7 +258,7 @@ class PostgreSQL(Dialect[ServerConnection]):
             return any(words in text for words in _TEMPORARY)
         return not _PERMANENT.search(text)
 
-    def explain(self, error: BaseException, *, locked: bool = False) -> ZrbStoreError | None:
+    def own_error(self, error: BaseException, *, locked: bool = False) -> ZrbStoreError | None:
         import psycopg
 
         where = self._where

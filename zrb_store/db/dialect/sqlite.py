@@ -189,7 +189,7 @@ class SQLite(Dialect[sqlite3.Connection]):
         code = primary_code(error)
         return code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(self._path))
 
-    def explain(self, error: BaseException, *, locked: bool = False) -> ZrbStoreError | None:
+    def own_error(self, error: BaseException, *, locked: bool = False) -> ZrbStoreError | None:
         path = self._path
         if isinstance(error, (OSError, sqlite3.OperationalError)) and is_out_of_files():
             return StoreUnavailable(f"the store {path} cannot be opened: {OUT_OF_FILES}")
