@@ -138,14 +138,6 @@ def test_no_modules_import_each_other() -> None:
     assert circle({module: {name for name in imports(tree) if name in MODULES} for module, tree in trees.items()}) == []
 
 
-def test_no_file_is_too_long() -> None:
-    files = [
-        path for folder in (PACKAGE, "migrations", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")
-    ]
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
-    assert {path: length for path, length in lengths.items() if length > 500} == {}, "split these files"
-
-
 def public_types(source: str) -> Iterator[str]:
     """Yield the names of the classes and of the type aliases of a module that begin with no underscore."""
     tree = ast.parse(source)

@@ -18,12 +18,12 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.attempts import attempt_as, is_of_no_task, is_step
 from zrb_store.queries.damage import RESTORE, SHOWN, Invariant, invariant, label, row_rules, rows_of, say
 from zrb_store.queries.values import is_same_value
-from zrb_store.queries.wait_invariants import OF_WAITS, RERUN, parent_is
 from zrb_store.records import UNFINISHED
 
 if TYPE_CHECKING:
     from zrb_store.queries.damage import Condition
 
+_RERUN = "start or resume the session, which gives them back"
 _RESTORE_VALUE = "restore a backup; `zrb-store get SESSION QUEUE --seq N` shows what is left"
 _pusher, _taker = functools.partial(attempt_as, "pusher"), functools.partial(attempt_as, "taker")
 
@@ -225,10 +225,15 @@ def _has_twin_after() -> sa.Exists:
     )
 
 
+def _parent_is(*conditions: Condition) -> sa.Exists:
+    """Return the condition that there is the attempt around a step, and that it meets these conditions."""
+    return exists(attempt_as("parent").c.id == t.attempt.c.parent_id, *conditions)
+
+
 def _is_parent_of_step() -> sa.Exists:
     parent = attempt_as("parent")
     same = (parent.c.session_id == t.attempt.c.session_id, parent.c.task == t.attempt.c.step_of)
-    return parent_is(parent.c.id < t.attempt.c.id, *same, ~is_of_no_task(parent))
+    return _parent_is(parent.c.id < t.attempt.c.id, *same, ~is_of_no_task(parent))
 
 
 def _first_of_several(shared: Collection[str], others: Collection[str]) -> Condition:
@@ -259,7 +264,7 @@ _OF_ATTEMPTS = [
         "run although no run of their session does",
         # While a new run ends the commands of the one before it, attempts of that one are not ended yet.
         lambda: sa.and_(is_one_of(t.attempt.c.status, "running"), sa.or_(t.run.c.id.is_(None), ~_has_open_run())),
-        remedy=RERUN,
+        remedy=_RERUN,
     ),
     _attempt(
         "attempt-unfinished",
@@ -269,7 +274,7 @@ _OF_ATTEMPTS = [
             ~is_one_of(t.attempt.c.status, "completed"),
             sa.or_(t.attempt.c.fence < _newest_real_run(), _has_twin_after()),
         ),
-        remedy=RERUN,
+        remedy=_RERUN,
     ),
     _attempt(
         "attempt-run",
@@ -344,9 +349,9 @@ _OF_ATTEMPTS = [
         lambda: sa.and_(
             is_step(),
             is_one_of(t.attempt.c.status, "running"),
-            ~parent_is(is_one_of(attempt_as("parent").c.status, "running")),
+            ~_parent_is(is_one_of(attempt_as("parent").c.status, "running")),
         ),
-        remedy=RERUN,
+        remedy=_RERUN,
     ),
     _attempt(
         "step-unfinished",
@@ -442,7 +447,52 @@ _OF_SESSIONS = [
     ),
 ]
 
-INVARIANTS = [*_OF_VALUES, *_OF_ATTEMPTS, *OF_WAITS, *_OF_SESSIONS]
+# -- waits
+
+
+def _is_parked() -> Condition:
+    return sa.and_(is_one_of(t.attempt.c.status, "waiting"), t.attempt.c.given_back_at.is_(None))
+
+
+def _has_waiting_step() -> sa.Exists:
+    step = t.attempt.alias("step")
+    of_task = (step.c.session_id == t.attempt.c.session_id, step.c.step_of == t.attempt.c.task)
+    return exists(*of_task, step.c.parent_id == t.attempt.c.id, is_one_of(step.c.status, "waiting"))
+
+
+_OF_WAITS = [
+    _attempt(
+        "wait-parent",
+        "are steps that wait in an attempt that does not",
+        lambda: sa.and_(
+            is_step(),
+            _is_parked(),
+            ~_parent_is(is_one_of(attempt_as("parent").c.status, "waiting")),
+        ),
+        remedy=_RERUN,
+    ),
+    _attempt(
+        "wait-step",
+        "wait although no step of them does",
+        lambda: sa.and_(~is_step(), _is_parked(), ~_has_waiting_step()),
+        remedy=_RERUN,
+    ),
+    _session(
+        "session-waiting",
+        "wait although their last run ended in another way",
+        lambda: sa.and_(
+            is_one_of(t.session.c.status, "waiting"),
+            ~exists(
+                t.run.c.session_id == t.session.c.id,
+                t.run.c.number == t.session.c.fence,
+                is_one_of(t.run.c.status, "waiting"),
+            ),
+        ),
+        remedy=_RERUN,
+    ),
+]
+
+INVARIANTS = [*_OF_VALUES, *_OF_ATTEMPTS, *_OF_WAITS, *_OF_SESSIONS]
 
 if TYPE_CHECKING:
     Name = str
