@@ -27,6 +27,8 @@ from zrb_store.records import COMMAND, HALTED, RunRecord, SessionRecord
 PROGRAM = "zrb-store"
 """What code that does not know its user's program writes before a command; `as_typed` replaces it."""
 
+_MOST_NAMED = 20  # attempts
+
 
 class Advice(NamedTuple):
     """A command that helps, or something to know before it is typed."""
@@ -173,7 +175,7 @@ def first(every: Sequence[Advice]) -> Advice | None:
 
 
 def _log(facts: Facts, program: str) -> Iterator[Advice]:
-    log = f"{program} log {facts.start.session}"
+    log = look_at_log(facts.start.session, program)
     if facts.status == "running":
         yield Advice("Log", f"{log} --follow", kind="look")
     elif facts.status in HALTED or facts.has_failed_step:
@@ -202,8 +204,8 @@ def _rest(facts: Facts, program: str) -> Iterator[Advice]:
     """Yield what a resume does, and what becomes of values that no resume gives back."""
     name, path = facts.start.session, facts.start.path
     if facts.status != "completed" and (acts := {own: each.acts for own, each in facts.pending.items()}):
-        names = {done: ", ".join(own for own, each in acts.items() if each == done) for done in acts.values()}
-        whose = " and that ".join(f"{one_line(own)} {done}" for done, own in names.items())
+        names = {done: _named([own for own, each in acts.items() if each == done]) for done in acts.values()}
+        whose = " and that ".join(f"{own} {done}" for done, own in names.items())
         yield Advice("Pending", None, f"values that {whose} are given back by a resume", "know")
     kept = [each for each in facts.counts if each.kept]
     if kept and (facts.status in HALTED or facts.waits):
@@ -220,10 +222,64 @@ def _rest(facts: Facts, program: str) -> Iterator[Advice]:
         yield Advice("Held", None, f"{text}is resumed with --from {one_line(str(task))}, or removed", "know")
 
 
+def _named(attempts: Sequence[str]) -> str:
+    more = len(attempts) - _MOST_NAMED
+    return one_line(", ".join(attempts[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else ""))
+
+
 def advice_on_dead_values(session: str, queue: str, program: str = PROGRAM) -> Advice:
     """Return what makes the dead values of a queue live again."""
     command = f"{program} requeue {session} {shlex.quote(one_line(queue))} --all-dead"
     return Advice("Dead", command, "; or replace or drop single values")
+
+
+def look_at_dead_values(session: str, queue: str, program: str = PROGRAM) -> str:
+    """Return the command that shows why the values of a queue died."""
+    return f"{program} show {session} {shlex.quote(one_line(queue))} --dead"
+
+
+def single_dead_values(program: str = PROGRAM) -> str:
+    """Say what else can be done about a dead value, where its queue is not named."""
+    return f"{program} replace VALUE NEW, or {program} drop VALUE, for single dead values"
+
+
+def requeue(values: Sequence[str], program: str = PROGRAM) -> str:
+    """Return the command that makes these dead values live again."""
+    return f"{program} requeue {shlex.join(values)}"
+
+
+def look_at_log(session: str, program: str = PROGRAM) -> str:
+    """Return the command that shows errors and output of a session."""
+    return f"{program} log {session}"
+
+
+def look_for_runs(task: str, program: str = PROGRAM) -> str:
+    """Return the command that shows when a task ran, or did not."""
+    return f"{program} list --task {shlex.quote(task)}"
+
+
+def resume(session: str, *options: str, uses_zrb: bool = True) -> str:
+    """Return the command that resumes a session with options, for errors that end what would have continued it."""
+    return " ".join(["zrb xcom" if uses_zrb else PROGRAM, "resume", session, *options])
+
+
+def fork(session: str, task: str, *options: str) -> str:
+    """Return the command that makes a session in which a task runs again."""
+    return " ".join([PROGRAM, "fork", session, "--from", shlex.quote(task), *options])
+
+
+def in_other_project(session: SessionRecord, ours: str) -> str:
+    """Say that a session belongs to another project than ours, and how to continue it."""
+    theirs = str(session.project)
+    where = f"session {session.name} belongs to project {theirs}, not to {ours}: "
+    if not Path(theirs).is_absolute():
+        where += f"set ZRB_STORE_PROJECT={theirs}"
+    elif Path(theirs).is_dir():
+        where += f"`cd {shlex.quote(theirs)}`, and try again there"
+    else:
+        where += "that folder is gone; use another session name"
+    here = resume(session.name, "--here", uses_zrb=not session.argv)
+    return f"{where}, or `{here}` takes it over" if session.path else where
 
 
 def _answer(wait: Wait) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from zrb_store.db.columns import OUTPUT, TABLES
 from zrb_store.db.dialect.sqlite import other_names
 from zrb_store.db.engine import Database
 from zrb_store.errors import StoreUnavailable
+from zrb_store.inspect.advice import advice_on_dead_values, look_at_dead_values
 from zrb_store.queries.damage import damaged_rows, label, say, texts
 from zrb_store.queries.dead_queues import dead_queues
 from zrb_store.queries.invariants import of_database, violations
@@ -80,11 +80,10 @@ def _guarded(check: Check, database: Database) -> Iterator[Finding]:
 def _dead_values(database: Database) -> Iterator[Finding]:
     """Report the queues that have dead values. This is no fault of the store, but somebody has to look at them."""
     for each in sorted(dead_queues(database)):
-        place = f"{each.session} {shlex.quote(each.queue)}"
         what = f"dead values in queue {each.queue!r} of session {each.session}: {each.dead}"
+        look, again = look_at_dead_values(each.session, each.queue), advice_on_dead_values(each.session, each.queue)
         remedy = (
-            f"`zrb-store show {place} --dead` shows why, `zrb-store requeue {place} --all-dead` makes them live again, "
-            "`replace` mends one and `drop` takes one out"
+            f"`{look}` shows why, `{again.command}` makes them live again, `replace` mends one and `drop` takes one out"
         )
         yield Finding("warning", "dead-values", what, remedy)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from zrb_store.inspect.advice import Facts, Start
 from zrb_store.inspect.show import Queue, Task
+from zrb_store.queries.show import Holding
 from zrb_store.queries.waits import Wait
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -26,6 +27,8 @@ class Shown(Protocol):
     def queues(self) -> Sequence[Queue]: ...
     @property
     def waits(self) -> Sequence[Wait]: ...
+    @property
+    def pending(self) -> Mapping[str, Holding]: ...
 
 
 def facts_of(shown: Shown) -> Facts:
@@ -40,5 +43,6 @@ def facts_of(shown: Shown) -> Facts:
         next((queue.now.name for queue in shown.queues if queue.now.dead), None),
         has_error or any(each.record.error or each.output for each in attempts),
         any(each.failed and each.standing < each.steps for each in counts),
+        pending={} if shown.session.status == "completed" else shown.pending,
         counts=[task.counts for task in shown.tasks if task.counts is not None and task.status != "completed"],
     )

@@ -338,8 +338,9 @@ class SessionDocument(SessionView):
             "queues": {queue.now.name: queue.to_json() for queue in self.queues},
         }
 
+    @functools.cached_property
     def pending(self) -> dict[str, show.Holding]:
-        """Return, by the names of unfinished attempts, what they did that still stands."""
+        """What unfinished attempts did that still stands, by their names; nothing if the session has completed."""
         holding = show.holding_values(self.transaction, list(self._unfinished)) if self._unfinished else {}
         return {name: holding[each] for each, name in self._unfinished.items() if each in holding}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -26,7 +26,7 @@ from zrb_store.queries.by_hand import Change
 from zrb_store.queries.history import Value
 from zrb_store.queries.last_errors import LastError, last_errors
 from zrb_store.queries.lease import worked_until
-from zrb_store.queries.show import dead_by
+from zrb_store.queries.show import Holding, dead_by
 from zrb_store.queries.waits import Wait
 from zrb_store.records import (
     AttemptRecord,
@@ -164,8 +164,7 @@ class Report:
     logged: list[AttemptLog]  # the last attempts that failed or printed something
     logged_left_out: int
     changes: list[Change]  # the last ones
-    pending: list[str]  # names of unfinished attempts that still have an effect on some queue
-    pending_left_out: int
+    pending: Mapping[str, Holding]  # what unfinished attempts did that still stands, by their names
     comes_back: list[Value]  # what unfinished attempts hold of its queues
     comes_back_elsewhere: int  # how many values they hold of other sessions' queues
     failure: LastError | None  # why its last run did not complete
@@ -206,7 +205,9 @@ class Report:
             "queues": {queue.now.name: _queue_json(queue) for queue in self.queues},
             "logged": {"attempts": [each.to_json() for each in self.logged], "left_out": self.logged_left_out},
             "changes": list(map(pick_all, self.changes)),
-            **pick(self, "pending", "pending_left_out", "plan", "damage"),
+            "pending": list(self.pending)[:_MOST_PENDING],
+            "pending_left_out": max(0, len(self.pending) - _MOST_PENDING),
+            **pick(self, "plan", "damage"),
             "work": [{"started_at": iso(span.start), "ended_at": iso(span.end)} for span in self.work],
         }
 
@@ -232,9 +233,8 @@ def describe(database: Database, name: str, *, limits: ReportLimits | None = Non
     """Describe a session for a report, as of one moment."""
     limits = limits or ReportLimits()
     with open_session(database, name, last=limits.most_values) as document:
-        log, holding = log_of(document), document.pending()
+        log, holding = log_of(document), document.pending
         ids = [run.id for run in document.runs[-1:]]
-        pending = list(holding)
         queues, used, comes_back = _queues(document, limits, holding.keys())
         tasks = _tasks(document, limits, limits.tasks + (limits.values - used) // 2)
         telling = (_with_last_lines(each, limits) for each in log.attempts if each.has_failed or each.output)
@@ -257,8 +257,7 @@ def describe(database: Database, name: str, *, limits: ReportLimits | None = Non
             logged=logged,
             logged_left_out=logged_before,
             changes=changes,
-            pending=pending[:_MOST_PENDING],
-            pending_left_out=max(0, len(pending) - _MOST_PENDING),
+            pending=holding,
             comes_back=comes_back,
             comes_back_elsewhere=sum(each.elsewhere for each in holding.values()),
             failure=last_errors(document.transaction, ids).get(ids[0]) if ids else None,

@@ -15,6 +15,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.rows import noted
 from zrb_store.errors import InvalidArgument
 from zrb_store.inspect import session_names
+from zrb_store.inspect.advice import advice_on_dead_values
 from zrb_store.inspect.diff import comparison, diff
 from zrb_store.inspect.list import STATUSES, Conditions, count, list_sessions, summaries
 from zrb_store.inspect.queues import queue_overview
@@ -183,6 +184,7 @@ def read_queues(database: Database, question: Question) -> PageContent:
         "queues": queues,
         "dead": sum(each.state.dead for each in queues),
         "held": sum(each.held_count for each in queues),
+        "again": advice_on_dead_values("SESSION", "QUEUE", question.program).command,
         "live": sum(each.state.live for each in queues if each.state.status == "open"),
     }
     return PageContent("queues.html", context)

@@ -26,7 +26,7 @@ from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, Replaced, Returned, Value
 from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.queues import QueueRules
-from zrb_store.queries.show import QueueCounts, StepCounts
+from zrb_store.queries.show import Holding, QueueCounts, StepCounts
 from zrb_store.records import (
     COMMAND,
     UNSUCCESSFUL,
@@ -43,7 +43,7 @@ from zrb_store.records import (
 # Of a value and a result, redacted() says that it is there; of a return, why, if its reason is one of a few words.
 _SHOWN: dict[type, str] = {
     Report: "session start read_at runs runs_left_out tasks queues logged logged_left_out changes pending "
-    "pending_left_out comes_back comes_back_elsewhere killed held plan",
+    "comes_back comes_back_elsewhere killed held plan",
     SessionRecord: "id name status task path tasks parent forked_from pinned fence created_at ended_at created_tick "
     "ended_tick ",
     Start: "session takes_over uses_zrb",
@@ -59,6 +59,7 @@ _SHOWN: dict[type, str] = {
     ShownStep: "attempts status executions tokens",
     Queue: "now values earlier",
     QueueCounts: "id name values live dead delayed held rules",
+    Holding: "acts elsewhere",
     QueueRules: "max_deliveries retry_after paused_at",
     Value: "id record is_live pusher taker returns replaced pushed_from taken_from",
     ValueRecord: "queue_id seq state type size pushed_at pushed_by ended_at taken_by moved_from orphaned "

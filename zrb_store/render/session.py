@@ -270,9 +270,7 @@ class SessionPrinter:
 
 def _hints(document: SessionDocument, holders: Sequence[Holder]) -> list[tuple[str, str]]:
     """Say what to do next about a session that did not end well, or whose values such a session holds."""
-    facts = facts_of(document)
-    pending = {} if facts.status == "completed" else document.pending()
-    facts = replace(facts, left=document.left, pending=pending, holders=holders)
+    facts = replace(facts_of(document), left=document.left, holders=holders)
     return [(f"{each.label}:", each.text) for each in advice(facts, program_name(), current_folder())]
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -77,7 +76,9 @@ class TaskCaller:
         difference = describe_changes(mask_encoded(done.arguments), arguments) if done.arguments else ""
         if difference:
             attempt_name = full_name(run.session, name, done.number)
-            again = f"`zrb-store fork {run.session} --from {shlex.quote(name)}` makes a session"
+            from zrb_store.inspect.advice import fork
+
+            again = f"`{fork(run.session, name)}` makes a session"
             raise InputsDiffer(
                 mask_text(
                     f"{attempt_name} completed with other arguments: {difference}; {again} in which it runs again, "

@@ -98,7 +98,9 @@ class RunSpec:
     def _refuse_other_project(self, session: SessionRecord) -> None:
         theirs, ours = session.project, self.project
         if theirs and ours and theirs != ours and not self.takes_over:
-            raise InputsDiffer(_other_project(session, theirs, ours))
+            from zrb_store.inspect.advice import in_other_project
+
+            raise InputsDiffer(in_other_project(session, ours))
 
     def _refuse_other_task(self, session: SessionRecord) -> None:
         theirs, ours = session.task, self.task
@@ -131,8 +133,10 @@ class RunSpec:
         if difference := describe_changes(before, now):
             message = f"session {session.name} was started with other inputs: {difference}; use another session name"
             if session.path and not session.argv and session.parent is None:
-                change = f"`zrb xcom resume {session.name} --set NAME=VALUE`"
-                message += f", or {change} to run again what has read them"
+                from zrb_store.inspect.advice import resume
+
+                change = resume(session.name, "--set", "NAME=VALUE")
+                message += f", or `{change}` to run again what has read them"
             raise InputsDiffer(mask_text(message))
         if unknown := names_of_unstorable(before) | names_of_unstorable(now):
             raise InputsDiffer(
@@ -162,19 +166,6 @@ class RunSpec:
                 f"session {session.name} was started with a value for {', '.join(missing)}, which is secret and not "
                 f"stored: give {options} again"
             )
-
-
-def _other_project(session: SessionRecord, theirs: str, ours: str) -> str:
-    """Say that a session belongs to another project, and how to continue it."""
-    where = f"session {session.name} belongs to project {theirs}, not to {ours}: "
-    if not Path(theirs).is_absolute():
-        where += f"set ZRB_STORE_PROJECT={theirs}"
-    elif Path(theirs).is_dir():
-        where += f"`cd {shlex.quote(theirs)}`, and try again there"
-    else:
-        where += "that folder is gone; use another session name"
-    program = "zrb-store" if session.argv else "zrb xcom"
-    return f"{where}, or `{program} resume {session.name} --here` takes it over" if session.path else where
 
 
 def _is_same_script(theirs: str, ours: str) -> bool:

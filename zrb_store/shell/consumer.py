@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import shlex
 import socket
 import threading
 from collections import Counter
@@ -249,6 +248,8 @@ def _fate(delivery: Delivery) -> str:
     session, queue = delivery.place
     allowed = f" of {found.max_deliveries}" if found.max_deliveries else ""
     if found.state == "dead":
-        where = f"{session} {shlex.quote(queue)}"
-        return f"delivery {found.failed_deliveries}{allowed}: dead, `zrb-store show {where} --dead` shows more"
+        from zrb_store.inspect.advice import look_at_dead_values
+
+        look = look_at_dead_values(session, queue)
+        return f"delivery {found.failed_deliveries}{allowed}: dead, `{look}` shows more"
     return f"given back, delivery {found.failed_deliveries}{allowed}"

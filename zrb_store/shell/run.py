@@ -191,7 +191,9 @@ class CommandRun:
             what = _what_failed(attempt, failed[-1])
             what += f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
             run.end("completed", ErrorText(STEP_FAILED, what, f"{STEP_FAILED}: {what}"))
-            look = f"`zrb-store log {self.session}` shows its output"
+            from zrb_store.inspect.advice import look_at_log
+
+            look = f"`{look_at_log(self.session)}` shows its output"
             output.tell(f"session {self.session} has completed, although a step failed: {what}; {look}")
         if (error := runner.output_error) is not None:
             output.tell(f"session {self.session} has completed, but its output cannot be written: {error}")

@@ -112,8 +112,10 @@ class ShellStep:
         (now, _), (then, named) = map(positional_and_named, (self._arguments({}), before))
         if now != then:
             old, new = (shlex.join(map(str, words)) for words in (then, now))
-            program = "zrb-store" if sessions.get(attempt.database, attempt.session).argv else "zrb xcom"
-            again = f"{program} resume {attempt.session} --from {shlex.quote(attempt.task)}"
+            from zrb_store.inspect.advice import resume
+
+            is_command = bool(sessions.get(attempt.database, attempt.session).argv)
+            again = resume(attempt.session, "--from", shlex.quote(attempt.task), uses_zrb=not is_command)
             raise InputsDiffer(
                 f"step {self.name} has completed with the command `{old}`, not `{new}`: if it is another step, give it "
                 "another name, with what differs in it; if its command differs in each run, as by mktemp, make what "

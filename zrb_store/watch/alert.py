@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zrb_store.db.transaction import Executor
-from zrb_store.inspect.advice import PROGRAM, Advice, Facts, Start, advice, advice_on_dead_values, first
+from zrb_store.inspect.advice import PROGRAM, Advice, Facts, Start, advice, advice_on_dead_values, first, look_at_log
 from zrb_store.inspect.incomplete import reason
 from zrb_store.masking import one_line
 from zrb_store.queries.dead_queues import DeadQueue
@@ -94,7 +94,7 @@ def of_failed_step(session: SessionRecord, error: LastError | None) -> Alert:
         what=f"a step of session {session.name} ({session.task}), which completed",
         why=error and error.message,
         at=session.ended_at,
-        remedy=f"zrb-store log {session.name}",
+        remedy=look_at_log(session.name),
         session=session.name,
         project=session.project,
         task=session.task,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
+from zrb_store.inspect.advice import look_for_runs
 from zrb_store.local_time import Since, beginning, rounded
 from zrb_store.process import Projects
 from zrb_store.queries import attempts, lease
@@ -84,7 +84,7 @@ def _overdue(
             what=f"task {task}",
             why=why,
             at=None,
-            remedy=f"{program} list --task {shlex.quote(task)}",
+            remedy=look_for_runs(task, program),
             session=None if attempt is None else attempt.session,
             project=folder,
             task=task,

@@ -23,6 +23,7 @@ from zrb_store.cli.arguments import (
 )
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
+from zrb_store.inspect.advice import single_dead_values
 from zrb_store.inspect.list import list_sessions
 from zrb_store.inspect.session_names import open_for_reading
 from zrb_store.local_time import Since
@@ -160,8 +161,7 @@ def _print_groups(groups: Sequence[AlertGroup], limit: int) -> None:
         rows.append([one_line(name), newest.event, one_line(newest.task or NOTHING), times.short(newest.at), why])
     commands = list(dict.fromkeys(each.remedy for group in shown for each in group.alerts))
     if any(group.alerts[0].event == "dead" for group in shown):
-        program = program_name()
-        commands.append(f"{program} replace VALUE NEW, or {program} drop VALUE, for single dead values")
+        commands.append(single_dead_values(program_name()))
     if hidden := sum(group.size - len(group.alerts) for group in groups):
         commands.append(f"{counted(hidden, 'command')} more: `{program_name()} check --format jsonl` has them all")
     print_document([Table(_CHECK_COLUMNS, rows), Lines(commands, "What to do")])

@@ -9,7 +9,6 @@ import atexit
 import contextlib
 import logging
 import os
-import shlex
 import subprocess
 import tempfile
 import threading
@@ -97,6 +96,7 @@ def notify_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> N
         names, last = [name for name, _ in found], found[-1][1]
         more = f" and {len(died) - 1} more" if len(died) > 1 else ""
         times = "1 delivery" if last.failed_deliveries == 1 else f"{last.failed_deliveries} deliveries"
+        from zrb_store.inspect.advice import requeue
         from zrb_store.watch.alert import Alert
 
         event = Alert(
@@ -104,7 +104,7 @@ def notify_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> N
             what=f"value {names[0]}{more}, after {times}",
             why=last.error.text() if last.error else None,
             at=None,
-            remedy=f"zrb-store requeue {shlex.join(names)}",
+            remedy=requeue(names),
             session=last.session,
             project=last.project,
             task=last.task,

@@ -55,10 +55,11 @@ def terms_of(task: AnyTask, session: str) -> Terms | None:
     if mode == "off" or own is False:
         return None
     from zrb_store.agents.runtime.journal import Terms
+    from zrb_store.inspect.advice import resume
 
-    setting = f"`ZRB_STORE_CHANGED_REQUEST={{}} zrb xcom resume {session}`"
+    setting = f"`ZRB_STORE_CHANGED_REQUEST={{}} {resume(session)}`"
     if given is not None:
-        setting = f'`{task.name}.{CHANGED_REQUEST} = "{{}}"` before `zrb xcom resume {session}`'
+        setting = f'`{task.name}.{CHANGED_REQUEST} = "{{}}"` before `{resume(session)}`'
     return Terms(
         is_private="private" in (own, mode),
         on_change=cast("OnChange", on_change),

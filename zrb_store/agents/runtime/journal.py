@@ -393,12 +393,12 @@ class Journal:
                         self.fail(step, error)  # without the text of the error
                     raise
         except NotReadable as error:
-            place = (
-                f"{self._attempt.session} --from {shlex.quote(self._attempt.task)} --step {shlex.quote(call.new.step)}"
-            )
+            from zrb_store.inspect.advice import fork
+
+            again = fork(self._attempt.session, self._attempt.task, "--step", shlex.quote(call.new.step))
             self.fatal = ZrbStoreError(
                 f"the result of step {call.new.step} of {self._attempt.full_name} is {error}: fork the session with "
-                f"`zrb-store fork {place}`"
+                f"`{again}`"
             )
             raise self.fatal from error
         except StepUncertain as error:
