@@ -75,8 +75,8 @@ _CHANGES = (
     ("zrb_store/db/columns.py", "\n}\nOUTPUT: Columns", '\n    "cost": _TIME_OR_NULL,\n}\nOUTPUT: Columns'),
     (
         "zrb_store/db/tables.py",
-        "    *_limits(columns.ATTEMPT),\n",
-        '    Column("cost", BigInt),\n    *_limits(columns.ATTEMPT),\n    _rule("cost", "cost <> 13"),\n',
+        "    *_limits(columns.ATTEMPT, dear=True),\n",
+        '    *_limits(columns.ATTEMPT, dear=True),\n    _rule("cost", "cost <> 13"),\n',
     ),
     (
         "zrb_store/db/views.py",

@@ -1,7 +1,8 @@
-"""What each column may contain, beyond what the databases themselves enforce.
+"""The columns of each table, and what each may contain.
 
-The tables refuse most other content (`tables.py`), `import` refuses all of it, and `doctor` reports it. `rows.py` says
-what becomes of a row that has it all the same. docs/schema/export.json states the rules for other programs.
+The tables are made of them, and refuse most other content (`tables.py`). `import` refuses all of it, and `doctor`
+reports it. `rows.py` says what becomes of a row that has it all the same. docs/schema/export.json states the rules for
+other programs.
 """
 
 from __future__ import annotations
@@ -46,6 +47,11 @@ class ColumnRule:
     json: Literal["array", "object"] | None = None  # what a short JSON text is
     is_id: bool = False  # of a row, which another database numbers anew
     long: bool = False  # whether readers check the content themselves when they show it
+
+    @property
+    def is_big(self) -> bool:
+        """Whether its numbers do not fit an INTEGER of PostgreSQL."""
+        return not -_INTEGER <= self.least <= self.most <= _INTEGER
 
     def problem(self, item: Cell, *, shallow: bool = False) -> str | None:
         """Return what is wrong with an item, or None. With `shallow`, the content of long texts is not checked."""
@@ -156,15 +162,17 @@ SESSION: Columns = {
     "status": _words("open running waiting completed failed interrupted"),
     "project": _TEXT_OR_NULL,
     "task": _TASK_OR_NULL,
+    # JSON list: the words that name the task on zrb's command line
     "path": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_texts, json="array"),
-    "parent": _TEXT_OR_NULL,
+    "parent": _TEXT_OR_NULL,  # SESSION or SESSION/TASK#N; a text, so that it outlives the parent
     "forked_from": ColumnRule(str, nullable=True, pattern=_SESSION_NAME, content=_session_name),
     "pinned": _FLAG,
-    "fence": _COUNT,
+    "fence": _COUNT,  # the number of the newest run
     "created_at": _TIME,
     "created_tick": _TICK,
     "ended_at": _TIME_OR_NULL,
     "ended_tick": _TICK_OR_NULL,
+    # JSON dict: maps every known task, in order, to "not started" or "skipped"
     "tasks": ColumnRule(
         str,
         nullable=True,
@@ -172,21 +180,24 @@ SESSION: Columns = {
         content=_tasks,
         json="object",
     ),
+    # encoded dict, without secrets
     "inputs": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs, json="object"),
+    # Random. Copies of the database keep it; a session that is made again, forked or imported has another one.
     "identity": _TEXT,
 }
 RUN: Columns = {
     "id": _ID,
     "session_id": _ID,
-    "number": _NUMBER,
-    "origin": _words("cli web library reclaim"),
-    "status": _words("completed failed interrupted lost waiting", nullable=True),
+    "number": _NUMBER,  # also the fence number of its attempts
+    "origin": _words("cli web library reclaim"),  # cli, web, library, or reclaim: a taker ended a dead run
+    "status": _words("completed failed interrupted lost waiting", nullable=True),  # null while it has not ended
     "host": _TEXT,
     "boot_id": _TEXT_OR_NULL,
     "pid_namespace": _TEXT_OR_NULL,
     "pid": _COUNT,
-    "process_started": _TEXT_OR_NULL,
+    "process_started": _TEXT_OR_NULL,  # in the kernel's own count, which is only compared for equality
     "user": _TEXT_OR_NULL,
+    # JSON list, without secrets
     "command": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_texts, json="array"),
     "folder": _TEXT_OR_NULL,
     "python_version": _TEXT_OR_NULL,
@@ -194,21 +205,23 @@ RUN: Columns = {
     "started_at": _TIME,
     "started_tick": _TICK,
     "lease_expires_at": _TIME,
-    "suspected_at": _TIME_OR_NULL,
+    "suspected_at": _TIME_OR_NULL,  # when the lease was found expired; a renewal sets it to NULL
     "ended_at": _TIME_OR_NULL,
     "ended_tick": _TICK_OR_NULL,
-    "stop_requested_at": _TIME_OR_NULL,
-    "notified_at": _TIME_OR_NULL,
-    "acknowledged_at": _TIME_OR_NULL,
+    "stop_requested_at": _TIME_OR_NULL,  # when `stop` asked its process to end it
+    "notified_at": _TIME_OR_NULL,  # when the command of ZRB_STORE_NOTIFY was started for its end
+    "acknowledged_at": _TIME_OR_NULL,  # when `ack` told `check` to be quiet about it
+    # The error that ended it outside of attempts.
     "error_type": _TEXT_OR_NULL,
     "error_message": _TEXT_OR_NULL,
     "error_traceback": _TEXT_OR_NULL,
+    # encoded dict, as of the session; null if they still are those of the session
     "inputs": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs, json="object"),
 }
 ATTEMPT: Columns = {
     "id": _ID,
     "session_id": _ID,
-    "run_id": _OTHER_ID,
+    "run_id": _OTHER_ID,  # null: forked, or marked by hand
     "fence": _COUNT,
     "task": ColumnRule(
         str,
@@ -216,7 +229,7 @@ ATTEMPT: Columns = {
         content=functools.partial(_problem_of_name, what="task", most=TASK_ID_BYTES),
     ),
     "number": _NUMBER,
-    "kind": _TEXT,
+    "kind": _TEXT,  # what it is: task, check, server, fallback, manual, delivery, step, ...
     "status": _words("running completed failed interrupted lost waiting"),
     "restorable": _FLAG,
     "started_at": _TIME,
@@ -225,14 +238,17 @@ ATTEMPT: Columns = {
     "ended_tick": _TICK_OR_NULL,
     "given_back_at": _TIME_OR_NULL,
     "given_back_tick": _TICK_OR_NULL,
+    # The process that leads the group of its command: of a delivery, a CmdTask, a step of a script, or `run`.
     "command_pid": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
-    "command_started": _TEXT_OR_NULL,
+    "command_started": _TEXT_OR_NULL,  # as `process_started` of a run
     "result_queue_id": _OTHER_ID,
     "result_seq": _SEQ_OR_NULL,
-    "parent_id": _OTHER_ID,
-    "used_by": _OTHER_ID,
-    "once": _FLAG,
-    "step_of": _TASK_OR_NULL,
+    # What follows is set for steps only, and these have all of the last three.
+    "parent_id": _OTHER_ID,  # the attempt that the step runs in
+    "used_by": _OTHER_ID,  # the last attempt to which a script's step has given its stored result
+    "once": _FLAG,  # do not repeat it if its end is unknown
+    "step_of": _TASK_OR_NULL,  # name of the task
+    # name of the step, with ~2 if it is the second of that name in its attempt
     "step": ColumnRule(
         str,
         nullable=True,
@@ -240,25 +256,33 @@ ATTEMPT: Columns = {
         content=functools.partial(_problem_of_name, what="step", most=STEP_BYTES),
     ),
     "step_number": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
+    # JSON dict: what else its kind says of it
     "attributes": ColumnRule(str, nullable=True, note="JSON: a dict", content=_dict, json="object"),
+    # What a wait waits for: a value of a queue, or the deadline if there is none.
     "awaited_queue": _TEXT_OR_NULL,
     "deadline_at": _TIME_OR_NULL,
-    "say": _TEXT_OR_NULL,
-    "say_digest": _TEXT_OR_NULL,
+    "say": _TEXT_OR_NULL,  # what a person is asked, without secrets
+    "say_digest": _TEXT_OR_NULL,  # of what a person is asked with its secrets
+    # The error that ended it.
     "error_type": _TEXT_OR_NULL,
     "error_message": _TEXT_OR_NULL,
     "error_traceback": _TEXT_OR_NULL,
+    # encoded: what the error of a step is made of again
     "error_data": ColumnRule(str, nullable=True, note="JSON: an encoded error", content=problem_of, long=True),
+    # JSON list of the inputs that an attempt of zrb has read, also when a step completed, or ["*"]; null: not known
     "inputs_read": ColumnRule(str, nullable=True, note="JSON: list of names of inputs", content=_texts, json="array"),
+    # encoded dict: of each that it has assigned, its value in a list
     "inputs_assigned": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs, json="object"),
-    "code": _TEXT_OR_NULL,
-    "inside": _TEXT_OR_NULL,
+    "code": _TEXT_OR_NULL,  # digest of what its task ran, when it completed
+    "inside": _TEXT_OR_NULL,  # the task whose action has started it, if one has
+    # encoded, of a step or of `Run.task`
     "arguments": ColumnRule(str, nullable=True, note="JSON: encoded arguments", content=problem_of, long=True),
+    # encoded, of a step; may be long
     "result": ColumnRule(str, nullable=True, note="JSON: an encoded value", content=problem_of, long=True),
 }
 OUTPUT: Columns = {
     "attempt_id": _ID,
-    "piece": _NUMBER,
+    "piece": _NUMBER,  # from 1; the lowest ones are deleted in time
     "start": ColumnRule(int, most=_BIGINT, note="bytes of the attempt's output before this piece"),
     "size": ColumnRule(int, least=1, most=_INTEGER, note="bytes of its lines, with a newline after each"),
     "data": ColumnRule(
@@ -272,13 +296,16 @@ QUEUE: Columns = {
     "id": _ID,
     "session_id": _ID,
     "name": ColumnRule(str, note="at most 2,000 bytes", content=functools.partial(_problem_of_name, what="queue")),
+    # No seq from low to high is used again, even if its row was deleted. PostgreSQL numbers values by these columns.
+    # SQLite also looks at the rows, and updates these columns only when rows are deleted.
     "high": _ANY_SEQ,
     "low": _ANY_SEQ,
-    "max_deliveries": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
+    "max_deliveries": ColumnRule(int, nullable=True, least=1, most=_INTEGER),  # NULL: unlimited
+    # JSON list of microseconds: how long a value is delayed that is given back for the first time, the second ...
     "retry_after": ColumnRule(
         str, nullable=True, note="JSON: a list of microseconds", content=_durations, json="array"
     ),
-    "paused_at": _TIME_OR_NULL,
+    "paused_at": _TIME_OR_NULL,  # since when consumers wait; NULL: not paused
 }
 VALUE: Columns = {
     "queue_id": _ID,
@@ -289,17 +316,23 @@ VALUE: Columns = {
     "pushed_by": _OTHER_ID,
     "pushed_at": _TIME,
     "pushed_tick": _TICK,
-    "taken_by": _OTHER_ID,
-    "ended_at": _TIME_OR_NULL,
+    "taken_by": _OTHER_ID,  # null: by hand, or by a deleted one
+    "ended_at": _TIME_OR_NULL,  # when the value left the queue; NULL while it is live
     "ended_tick": _TICK_OR_NULL,
-    "due_at": _TIME_OR_NULL,
+    "due_at": _TIME_OR_NULL,  # until then it is delayed: in its place, but in nobody's queue
     "failed_deliveries": _COUNT,
-    "moved_from": _SEQ_OR_NULL,
+    "moved_from": _SEQ_OR_NULL,  # seq of the earlier value, in this queue, that this one continues
     "orphaned": _FLAG,
-    "plain": _FLAG,
+    "plain": _FLAG,  # assigned as `ctx.xcom["mode"] = "dry-run"`
+    # JSON, or '' if the text lies in chunks; last, because it is the long one
     "data": ColumnRule(str, note="JSON: an encoded value", content=problem_of, long=True),
 }
-CHUNK: Columns = {"queue_id": _ID, "seq": _ANY_SEQ, "number": _COUNT, "data": _TEXT}
+CHUNK: Columns = {
+    "queue_id": _ID,
+    "seq": _ANY_SEQ,
+    "number": _COUNT,  # 0, 1, 2 ...
+    "data": _TEXT,  # the next characters of the text
+}
 RETURN: Columns = {
     "id": _ID,
     "queue_id": _ID,
@@ -310,8 +343,9 @@ RETURN: Columns = {
     "returned_at": _TIME,
     "returned_tick": _TICK,
     "reason": _TEXT,
+    # The value's `failed_deliveries` from then on, if they changed. 0: it was dead, and that ended by hand.
     "failed_deliveries": ColumnRule(int, nullable=True, least=0, most=_INTEGER),
-    "due_at": _TIME_OR_NULL,
+    "due_at": _TIME_OR_NULL,  # until when the value had been delayed before it was taken
 }
 REPLACED: Columns = {
     "id": _ID,
@@ -322,14 +356,14 @@ REPLACED: Columns = {
     "failed_deliveries": _COUNT,
     "replaced_at": _TIME,
     "replaced_tick": _TICK,
-    "data": VALUE["data"],
+    "data": VALUE["data"],  # as of a value, but always whole
 }
 CHANGE: Columns = {
     "id": _ID,
     "session": _TEXT_OR_NULL,
     "action": _TEXT,
     "detail": _TEXT_OR_NULL,
-    "reason": _TEXT_OR_NULL,
+    "reason": _TEXT_OR_NULL,  # as the person gave it
     "at": _TIME,
     "user": _TEXT_OR_NULL,
     "host": _TEXT,

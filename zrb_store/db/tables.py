@@ -11,13 +11,15 @@ price a benchmark can see (`python -m benchmarks constraints`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -61,13 +63,27 @@ _random = Expression(Text(), sqlite="(lower(hex(randomblob(16))))", postgresql="
 tick = Sequence("zrb_tick", data_type=BigInteger, metadata=metadata)
 
 
-def _id() -> Column[int]:
-    # AUTOINCREMENT: the id of a deleted row must never be used again.
-    return Column("id", BigInt, primary_key=True, autoincrement=True)
-
-
-def _flag(name: str) -> Column[bool]:
-    return Column(name, Flag, nullable=False, server_default=false())
+def _columns(
+    rules: columns.Columns,
+    *,
+    key: Collection[str] = ("id",),
+    refers: Mapping[str, ForeignKey] = {},
+    defaults: Mapping[str, ColumnElement[Any]] = {},
+) -> Iterator[Column[Any]]:
+    """Yield the columns of a table, of the types of their rules; a flag is false by default."""
+    for name, rule in rules.items():
+        # AUTOINCREMENT: the id of a deleted row must never be used again.
+        is_key, is_id = name in key, name == "id"
+        default = defaults.get(name, false() if rule.kind is bool else None)
+        yield Column(
+            name,
+            Text if rule.kind is str else Flag if rule.kind is bool else BigInt if rule.is_big else Integer,
+            *([refers[name]] if name in refers else ()),
+            primary_key=is_key,
+            autoincrement=is_id,
+            nullable=rule.nullable,
+            server_default=default,
+        )
 
 
 def _rule(name: str, condition: str) -> CheckConstraint:
@@ -117,29 +133,13 @@ def _limits(rules: columns.Columns, *, dear: bool = False) -> Iterator[CheckCons
 session = Table(
     "zrb_session",
     metadata,
-    _id(),
-    Column("name", Text, nullable=False, unique=True),
-    Column("status", Text, nullable=False),
-    Column("project", Text),
-    Column("task", Text),
-    Column("path", Text),  # JSON list: the words that name the task on zrb's command line
-    Column("parent", Text),  # SESSION or SESSION/TASK#N; a text, so that it outlives the parent
-    Column("forked_from", Text),
-    _flag("pinned"),
-    Column("fence", Integer, nullable=False, server_default=text("0")),  # the number of the newest run
-    Column("created_at", BigInt, nullable=False),
-    Column("created_tick", BigInt, nullable=False),
-    Column("ended_at", BigInt),
-    Column("ended_tick", BigInt),
-    Column("tasks", Text),  # JSON dict: maps every known task, in order, to "not started" or "skipped"
-    Column("inputs", Text),  # encoded dict, without secrets
-    # Random. Copies of the database keep it; a session that is made again, forked or imported has another one.
-    Column("identity", Text, nullable=False, server_default=_random),
+    *_columns(columns.SESSION, defaults={"fence": text("0"), "identity": _random}),
     *_limits(columns.SESSION),
     _rule(
         "ended", "(status IN ('open', 'running')) = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)"
     ),
     _rule("order", "ended_tick >= created_tick"),
+    UniqueConstraint("name"),
     Index(None, "ended_tick"),
     Index(None, "task", "id"),
     Index(None, "task", "ended_tick"),
@@ -159,35 +159,7 @@ session = Table(
 run = Table(
     "zrb_run",
     metadata,
-    _id(),
-    Column("session_id", BigInt, ForeignKey("zrb_session.id", ondelete="CASCADE"), nullable=False),
-    Column("number", Integer, nullable=False),  # also the fence number of its attempts
-    Column("origin", Text, nullable=False),  # cli, web, library, or reclaim: a taker ended a dead run
-    Column("status", Text),  # null while it has not ended
-    Column("host", Text, nullable=False),
-    Column("boot_id", Text),
-    Column("pid_namespace", Text),
-    Column("pid", Integer, nullable=False),
-    Column("process_started", Text),  # in the kernel's own count, which is only compared for equality
-    Column("user", Text),
-    Column("command", Text),  # JSON list, without secrets
-    Column("folder", Text),
-    Column("python_version", Text),
-    Column("zrb_version", Text),
-    Column("started_at", BigInt, nullable=False),
-    Column("started_tick", BigInt, nullable=False),
-    Column("lease_expires_at", BigInt, nullable=False),
-    Column("suspected_at", BigInt),  # when the lease was found expired; a renewal sets it to NULL
-    Column("ended_at", BigInt),
-    Column("ended_tick", BigInt),
-    Column("stop_requested_at", BigInt),  # when `stop` asked its process to end it
-    Column("notified_at", BigInt),  # when the command of ZRB_STORE_NOTIFY was started for its end
-    Column("acknowledged_at", BigInt),  # when `ack` told `check` to be quiet about it
-    # The error that ended it outside of attempts.
-    Column("error_type", Text),
-    Column("error_message", Text),
-    Column("error_traceback", Text),
-    Column("inputs", Text),  # encoded dict, as of the session; null if they still are those of the session
+    *_columns(columns.RUN, refers={"session_id": ForeignKey("zrb_session.id", ondelete="CASCADE")}),
     *_limits(columns.RUN),
     _rule("ended", "(status IS NULL) = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)"),
     _rule("order", "ended_tick >= started_tick"),
@@ -201,51 +173,14 @@ run = Table(
 attempt = Table(
     "zrb_attempt",
     metadata,
-    _id(),
-    Column("session_id", BigInt, ForeignKey("zrb_session.id", ondelete="CASCADE"), nullable=False),
-    Column("run_id", BigInt, ForeignKey("zrb_run.id", ondelete="SET NULL")),  # null: forked, or marked by hand
-    Column("fence", Integer, nullable=False),
-    Column("task", Text, nullable=False),  # of a step STEP_OF/STEP_NUMBER
-    Column("number", Integer, nullable=False),
-    Column("kind", Text, nullable=False),  # what it is: task, check, server, fallback, manual, delivery, step, ...
-    Column("status", Text, nullable=False),
-    Column("restorable", Flag, nullable=False, server_default=true()),
-    Column("started_at", BigInt, nullable=False),
-    Column("started_tick", BigInt, nullable=False),
-    Column("ended_at", BigInt),
-    Column("ended_tick", BigInt),
-    Column("given_back_at", BigInt),
-    Column("given_back_tick", BigInt),
-    # The process that leads the group of its command: of a delivery, a CmdTask, a step of a script, or `run`.
-    Column("command_pid", Integer),
-    Column("command_started", Text),  # as `process_started` of a run
-    Column("result_queue_id", BigInt),
-    Column("result_seq", BigInt),
-    # What follows is set for steps only, and these have all of the last three.
-    Column("parent_id", BigInt),  # the attempt that the step runs in
-    Column("used_by", BigInt),  # the last attempt to which a script's step has given its stored result
-    _flag("once"),  # do not repeat it if its end is unknown
-    Column("step_of", Text),  # name of the task
-    Column("step", Text),  # name of the step, with ~2 if it is the second of that name in its attempt
-    Column("step_number", Integer),
-    Column("attributes", Text),  # JSON dict: what else its kind says of it
-    # What a wait waits for: a value of a queue, or the deadline if there is none.
-    Column("awaited_queue", Text),
-    Column("deadline_at", BigInt),
-    Column("say", Text),  # what a person is asked, without secrets
-    Column("say_digest", Text),  # of what a person is asked with its secrets
-    # The error that ended it.
-    Column("error_type", Text),
-    Column("error_message", Text),
-    Column("error_traceback", Text),
-    Column("error_data", Text),  # encoded: what the error of a step is made of again
-    # JSON list of the inputs that an attempt of zrb has read, also when a step completed, or ["*"]; null: not known
-    Column("inputs_read", Text),
-    Column("inputs_assigned", Text),  # encoded dict: of each that it has assigned, its value in a list
-    Column("code", Text),  # digest of what its task ran, when it completed
-    Column("inside", Text),  # the task whose action has started it, if one has
-    Column("arguments", Text),  # encoded, of a step or of `Run.task`
-    Column("result", Text),  # encoded, of a step; may be long
+    *_columns(
+        columns.ATTEMPT,
+        refers={
+            "session_id": ForeignKey("zrb_session.id", ondelete="CASCADE"),
+            "run_id": ForeignKey("zrb_run.id", ondelete="SET NULL"),
+        },
+        defaults={"restorable": true()},
+    ),
     *_limits(columns.ATTEMPT, dear=True),
     _dear_rule("ended", "(status = 'running') = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)"),
     _dear_rule("order", "ended_tick >= started_tick AND given_back_tick >= ended_tick"),
@@ -282,13 +217,11 @@ attempt = Table(
 output = Table(
     "zrb_output",
     metadata,
-    Column(
-        "attempt_id", BigInt, ForeignKey("zrb_attempt.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    *_columns(
+        columns.OUTPUT,
+        key=("attempt_id", "piece"),
+        refers={"attempt_id": ForeignKey("zrb_attempt.id", ondelete="CASCADE")},
     ),
-    Column("piece", Integer, primary_key=True, autoincrement=False),  # from 1; the lowest ones are deleted in time
-    Column("start", BigInt, nullable=False),  # bytes of the attempt's output before this piece
-    Column("size", Integer, nullable=False),  # bytes of its lines, with a newline after each
-    Column("data", Text, nullable=False),  # JSON list, ASCII only: [microseconds since 1970, stream, text] of each line
     *_limits(columns.OUTPUT),
     # One page less to write for each piece.
     sqlite_with_rowid=False,
@@ -298,17 +231,11 @@ output = Table(
 queue = Table(
     "zrb_queue",
     metadata,
-    _id(),
-    Column("session_id", BigInt, ForeignKey("zrb_session.id", ondelete="CASCADE"), nullable=False),
-    Column("name", Text, nullable=False),
-    # No seq from low to high is used again, even if its row was deleted. PostgreSQL numbers values by these columns.
-    # SQLite also looks at the rows, and updates these columns only when rows are deleted.
-    Column("high", BigInt, nullable=False, server_default=text("0")),
-    Column("low", BigInt, nullable=False, server_default=text("1")),
-    Column("max_deliveries", Integer),  # NULL: unlimited
-    # JSON list of microseconds: how long a value is delayed that is given back for the first time, the second ...
-    Column("retry_after", Text),
-    Column("paused_at", BigInt),  # since when consumers wait; NULL: not paused
+    *_columns(
+        columns.QUEUE,
+        refers={"session_id": ForeignKey("zrb_session.id", ondelete="CASCADE")},
+        defaults={"high": text("0"), "low": text("1")},
+    ),
     *_limits(columns.QUEUE, dear=True),
     _dear_rule("order", "low <= high + 1"),
     UniqueConstraint("session_id", "name"),
@@ -319,24 +246,16 @@ queue = Table(
 value = Table(
     "zrb_value",
     metadata,
-    Column("queue_id", BigInt, ForeignKey("zrb_queue.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
-    Column("seq", BigInt, primary_key=True, autoincrement=False),
-    Column("state", Text, nullable=False, server_default=text("'live'")),
-    Column("type", Text, nullable=False),
-    Column("size", Integer, nullable=False),  # bytes of `data` in UTF-8
-    Column("pushed_by", BigInt, ForeignKey("zrb_attempt.id", ondelete="SET NULL")),
-    Column("pushed_at", BigInt, nullable=False),
-    Column("pushed_tick", BigInt, nullable=False),
-    Column("taken_by", BigInt, ForeignKey("zrb_attempt.id", ondelete="SET NULL")),  # null: by hand, or by a deleted one
-    Column("ended_at", BigInt),  # when the value left the queue; NULL while it is live
-    Column("ended_tick", BigInt),
-    Column("due_at", BigInt),  # until then it is delayed: in its place, but in nobody's queue
-    Column("failed_deliveries", Integer, nullable=False, server_default=text("0")),
-    Column("moved_from", BigInt),  # seq of the earlier value, in this queue, that this one continues
-    _flag("orphaned"),
-    _flag("plain"),  # assigned as `ctx.xcom["mode"] = "dry-run"`
-    # JSON, or '' if the text lies in chunks; last, because it is the long one
-    Column("data", Text, nullable=False),
+    *_columns(
+        columns.VALUE,
+        key=("queue_id", "seq"),
+        refers={
+            "queue_id": ForeignKey("zrb_queue.id", ondelete="CASCADE"),
+            "pushed_by": ForeignKey("zrb_attempt.id", ondelete="SET NULL"),
+            "taken_by": ForeignKey("zrb_attempt.id", ondelete="SET NULL"),
+        },
+        defaults={"state": text("'live'"), "failed_deliveries": text("0")},
+    ),
     *_limits(columns.VALUE, dear=True),
     _dear_rule("ended", "(state = 'live') = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)"),
     _dear_rule("order", "ended_tick >= pushed_tick"),
@@ -359,10 +278,7 @@ value = Table(
 chunk = Table(
     "zrb_chunk",
     metadata,
-    Column("queue_id", BigInt, primary_key=True, autoincrement=False),
-    Column("seq", BigInt, primary_key=True, autoincrement=False),
-    Column("number", Integer, primary_key=True, autoincrement=False),  # 0, 1, 2 ...
-    Column("data", Text, nullable=False),  # the next characters of the text
+    *_columns(columns.CHUNK, key=("queue_id", "seq", "number")),
     *_limits(columns.CHUNK),
     ForeignKeyConstraint(["queue_id", "seq"], ["zrb_value.queue_id", "zrb_value.seq"], ondelete="CASCADE"),
     # With a row id, since SQLite reads a long row whole when it only compares its key without one.
@@ -372,18 +288,7 @@ chunk = Table(
 returned = Table(
     "zrb_return",
     metadata,
-    _id(),
-    Column("queue_id", BigInt, nullable=False),
-    Column("seq", BigInt, nullable=False),
-    Column("taken_by", BigInt, ForeignKey("zrb_attempt.id", ondelete="SET NULL")),
-    Column("taken_at", BigInt, nullable=False),
-    Column("taken_tick", BigInt, nullable=False),
-    Column("returned_at", BigInt, nullable=False),
-    Column("returned_tick", BigInt, nullable=False),
-    Column("reason", Text, nullable=False),
-    # The value's `failed_deliveries` from then on, if they changed. 0: it was dead, and that ended by hand.
-    Column("failed_deliveries", Integer),
-    Column("due_at", BigInt),  # until when the value had been delayed before it was taken
+    *_columns(columns.RETURN, refers={"taken_by": ForeignKey("zrb_attempt.id", ondelete="SET NULL")}),
     *_limits(columns.RETURN),
     _rule("order", "returned_tick >= taken_tick"),
     ForeignKeyConstraint(["queue_id", "seq"], ["zrb_value.queue_id", "zrb_value.seq"], ondelete="CASCADE"),
@@ -397,15 +302,7 @@ returned = Table(
 replaced = Table(
     "zrb_replaced",
     metadata,
-    _id(),
-    Column("queue_id", BigInt, nullable=False),
-    Column("seq", BigInt, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("size", Integer, nullable=False),
-    Column("failed_deliveries", Integer, nullable=False),
-    Column("replaced_at", BigInt, nullable=False),
-    Column("replaced_tick", BigInt, nullable=False),
-    Column("data", Text, nullable=False),  # as of a value, but always whole
+    *_columns(columns.REPLACED),
     *_limits(columns.REPLACED),
     ForeignKeyConstraint(["queue_id", "seq"], ["zrb_value.queue_id", "zrb_value.seq"], ondelete="CASCADE"),
     Index(None, "queue_id", "seq"),
@@ -417,15 +314,7 @@ replaced = Table(
 change = Table(
     "zrb_change",
     metadata,
-    _id(),
-    Column("session", Text),
-    Column("action", Text, nullable=False),
-    Column("detail", Text),
-    Column("reason", Text),  # as the person gave it
-    Column("at", BigInt, nullable=False),
-    Column("user", Text),
-    Column("host", Text, nullable=False),
-    Column("pid", Integer, nullable=False),
+    *_columns(columns.CHANGE),
     *_limits(columns.CHANGE),
     Index(None, "session"),
     sqlite_autoincrement=True,
