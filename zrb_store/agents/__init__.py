@@ -1,4 +1,4 @@
-"""Agents of pydantic-ai over steps: each request to a model and each execution of a tool is a step of an attempt.
+"""A wing: agents of pydantic-ai, each of whose requests to a model and executions of a tool is a step of an attempt.
 
 `durable` is for a user's own agents; zrb's LLM tasks have theirs by llm_tasks/. `once.py` marks tools.
 

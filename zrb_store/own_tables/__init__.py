@@ -1,4 +1,4 @@
-"""Changes to the user's own tables that are made exactly once, in PostgreSQL or SQLite (guarantees.md, promise 22).
+"""A wing: the user's own tables, in PostgreSQL or SQLite, are changed exactly once (guarantees.md, promise 22).
 
 `steps.py` is `step.transaction`, and `once.py` commits what its function changes, together with the proof that it has
 happened: a row of the table `zrb_store_done` (`done.py`), or the completed step, if the user's database is the store's

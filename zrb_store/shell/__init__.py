@@ -1,1 +1,1 @@
-"""Commands that are run for each value of a queue, as a task, and as a step: `consume`, `run` and `step`."""
+"""A wing: commands that are run for each value of a queue, as a task, and as a step (`consume`, `run` and `step`)."""

@@ -1,1 +1,1 @@
-"""What went wrong, told to somebody: by a command, by a check, and in numbers."""
+"""A wing: what went wrong is told, by a command of the user, by `check`, and in numbers (`stats`)."""
