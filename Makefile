@@ -93,10 +93,10 @@ smoke: venv
 		$(BIN)/pytest -n 2 -m smoke
 
 pythons:
-	@$(PYTHON) -m tests.pythons
+	@$(PYTHON) -m tests.package.pythons
 
 crash: venv
-	$(BIN)/python -m tests.crash
+	$(BIN)/python -m tests.faults.crash
 
 matrix: venv
 	@TEST_ZRB_RELEASES="$(RELEASES)" $(BIN)/python -m tests.zrb.matrix

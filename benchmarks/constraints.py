@@ -19,7 +19,7 @@ from benchmarks.on_postgres import AS_USUAL
 from benchmarks.queues import SMALL, live_attempt
 from benchmarks.readers import new_schema
 from benchmarks.report import Answer, at_most, ratios
-from tests import postgres
+from tests.support import postgres
 from zrb_store import open_store
 
 RULES, NONE = "as it is", "without rules"

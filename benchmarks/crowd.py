@@ -20,8 +20,8 @@ from benchmarks.harness import Effort, Race, figure, timed
 from benchmarks.on_postgres import AS_USUAL
 from benchmarks.queues import SMALL
 from benchmarks.report import Answer, at_most, table
-from tests import postgres
-from tests.crowd import crowd, percentile
+from tests.faults.crowd import crowd, percentile
+from tests.support import postgres
 from zrb_store import open_store
 
 CONSUMERS, PRODUCERS = 64, 16

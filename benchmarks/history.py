@@ -1,6 +1,6 @@
 """Do push and pop stay fast when many values were taken before?
 
-A queue with 1,000,000 taken values is compared with an empty one. `tests/test_hot_statements.py` asserts how SQLite
+A queue with 1,000,000 taken values is compared with an empty one. `tests/db/test_hot_statements.py` asserts how SQLite
 finds the rows of every frequent statement, with and without ANALYZE; this table shows the effect.
 """
 

@@ -22,7 +22,7 @@ from benchmarks.harness import Effort, Race
 from benchmarks.queues import API, BELOW, Queue, api, below, live_attempt
 from benchmarks.report import Answer, at_most, ratios
 from benchmarks.small_values import OPERATIONS, turn
-from tests import postgres
+from tests.support import postgres
 from zrb_store.attempt import Attempt
 
 PSYCOPG = "psycopg"

@@ -22,7 +22,7 @@ from benchmarks.contest import new_folder
 from benchmarks.harness import Contestant, Effort, Race, time_text
 from benchmarks.report import Answer, at_most, table
 from benchmarks.stuffing import INBOX, add_sessions
-from tests import postgres
+from tests.support import postgres
 from zrb_store import open_store
 from zrb_store.cli import run as run_command
 from zrb_store.db.core import ready

@@ -15,7 +15,7 @@ from benchmarks.contest import new_folder
 from benchmarks.harness import Contestant, Effort, Race, timed
 from benchmarks.queues import SMALL
 from benchmarks.report import Answer, at_most, ratios
-from tests import postgres
+from tests.support import postgres
 from zrb_store import open_store
 from zrb_store.xcom import current_attempt
 from zrb_store.xcom.session_queues import SessionQueues

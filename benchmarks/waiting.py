@@ -26,7 +26,7 @@ import psutil
 from benchmarks.contest import new_folder
 from benchmarks.harness import Effort, Ratio, ratio_of, time_text
 from benchmarks.report import Answer, Goal, table
-from tests import postgres
+from tests.support import postgres
 from zrb_store import open_store
 
 MANY = 8

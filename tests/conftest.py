@@ -23,9 +23,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from xdist.scheduler import LoadScopeScheduling
 
-from tests import next_release, pgbouncer, postgres
-from tests.commands import Commands
-from tests.statements import built_again
+from tests.support import next_release, pgbouncer, postgres
+from tests.support.commands import Commands
+from tests.support.statements import built_again
 from tests.zrb.environments import ALL, CHOSEN, RELEASES, left_out, releases
 from zrb_store.db import migrate, patience
 from zrb_store.db.clock import Clock
@@ -354,7 +354,7 @@ def command(location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 @pytest.fixture
 def sound(store: Store) -> Iterator[None]:
     """After the test no invariant of the rows is broken."""
-    from tests.rows import faults
+    from tests.support.rows import faults
 
     yield
     assert faults(store) == []
@@ -371,7 +371,7 @@ def inbox(store: Store) -> Any:
 @pytest.fixture
 def filled(store: Store) -> Store:
     """A store with an inbox, a session that failed (etl-24), and a newer one that completed (etl-25)."""
-    from tests.sessions import etl, inbox
+    from tests.support.sessions import etl, inbox
 
     inbox(store, "a.csv", "b.csv", "c.csv")
     etl(store, "etl-24", broken=True)
@@ -382,7 +382,7 @@ def filled(store: Store) -> Store:
 @pytest.fixture
 def night(store: Store) -> Store:
     """A store with a session that failed in a task with steps (night), and an inbox from which one of these took."""
-    from tests import stepping
+    from tests.support import stepping
 
     stepping.night(store)
     return store
@@ -391,7 +391,7 @@ def night(store: Store) -> Store:
 @pytest.fixture
 def many_steps(store: Store) -> Store:
     """A store with a session that failed in a task with 57 steps (night)."""
-    from tests import stepping
+    from tests.support import stepping
 
     stepping.many(store)
     return store
@@ -433,7 +433,7 @@ def add_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 @pytest.fixture(scope="module")
 def sample_export(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """An export that contains every kind of record."""
-    from tests.test_doctor import fill_with_history
+    from tests.inspect.test_doctor import fill_with_history
     from tests.transfer.test_transfer import exported
     from zrb_store import open_store
 

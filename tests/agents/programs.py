@@ -24,8 +24,8 @@ from pydantic_ai import Agent, ModelHTTPError
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from tests.forks import fork
-from tests.rows import faults, query
+from tests.support.forks import fork
+from tests.support.rows import faults, query
 from zrb_store import StepUncertain, once_tool, open_store
 from zrb_store.agents import durable
 from zrb_store.codec import encode

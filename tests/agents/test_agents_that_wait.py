@@ -15,7 +15,7 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCall
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.usage import RequestUsage
 
-from tests.commands import Commands
+from tests.support.commands import Commands
 from zrb_store import BudgetUsed, Store
 from zrb_store.agents import durable
 from zrb_store.errors import Waiting, ZrbStoreError

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.agents.steps import keep
-from tests.commands import Commands
-from tests.sessions import parse, parse_lines
+from tests.support.commands import Commands
+from tests.support.sessions import parse, parse_lines
 from zrb_store import Store, step
 from zrb_store.page.content import describe
 

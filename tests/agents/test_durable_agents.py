@@ -16,8 +16,8 @@ from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, Text
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 from pydantic_ai.toolsets import FunctionToolset
 
-from tests.forks import fork
-from tests.rows import query
+from tests.support.forks import fork
+from tests.support.rows import query
 from zrb_store import Attempt, StepUncertain, Store, once_tool, open_store
 from zrb_store.agents import durable
 from zrb_store.errors import InvalidArgument, RequestChanged

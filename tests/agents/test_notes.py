@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.agents.steps import columns_of, new_step
-from tests.sessions import attempt_record
+from tests.support.sessions import attempt_record
 from zrb_store.agents.notes import NO_COSTS, Spent, agent_note, agents_of, costs_of_step, executions
 from zrb_store.agents.step import AgentStep
 from zrb_store.records import AttemptRecord

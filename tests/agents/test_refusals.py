@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.commands import Commands
+from tests.support.commands import Commands
 from zrb_store import InvalidArgument, Store, once_tool
 from zrb_store.agents import durable
 

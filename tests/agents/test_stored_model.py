@@ -30,7 +30,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.usage import RequestUsage
 
-from tests.rows import query
+from tests.support.rows import query
 from zrb_store import Store
 from zrb_store.agents.runtime.capability import StoredAgent
 from zrb_store.agents.runtime.journal import Journal

@@ -11,7 +11,7 @@ from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.models.function import FunctionModel
 
 from tests.agents.test_durable_agents import Desk, in_attempt, run
-from tests.rows import query
+from tests.support.rows import query
 from zrb_store import Attempt, Store
 from zrb_store.agents import durable
 from zrb_store.errors import ZrbStoreError

@@ -11,7 +11,7 @@ from pydantic_ai import Agent, ModelHTTPError
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
-from tests.attempts import acting_as
+from tests.support.attempts import acting_as
 from zrb_store import Store, once_tool
 from zrb_store.agents import durable
 from zrb_store.agents.conversation import turns

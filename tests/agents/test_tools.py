@@ -18,7 +18,7 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCall
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from tests.agents.test_durable_agents import Desk, in_attempt, run
-from tests.forks import fork
+from tests.support.forks import fork
 from zrb_store import StepUncertain, Store, once_tool, open_store
 from zrb_store.testing import Crash, crash_at, expire_lease
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from tests.forks import fork
 from tests.own_tables.shops import Shop, engine_of, load, load_orders
-from tests.places import Places
-from tests.rows import faults
+from tests.support.forks import fork
+from tests.support.places import Places
+from tests.support.rows import faults
 from zrb_store import SessionCompleted, Store, open_store
 from zrb_store.testing import crash_at
 

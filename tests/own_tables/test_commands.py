@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import Commands
 from tests.own_tables.shops import ANYWHERE, BESIDE, Shop, load
+from tests.support.commands import Commands
 from zrb_store import Store, step
 from zrb_store.operations.sessions import remove_sessions
 from zrb_store.own_tables import upkeep

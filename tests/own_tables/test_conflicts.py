@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from tests.own_tables.shops import ANYWHERE, ORDERS, Shop, engine_of, load
-from tests.postgres import Server
-from tests.processes import Child
-from tests.proxy import MOMENTS, cut, proxy, through
-from tests.rows import faults
+from tests.support.postgres import Server
+from tests.support.processes import Child
+from tests.support.proxy import MOMENTS, cut, proxy, through
+from tests.support.rows import faults
 from zrb_store import InvalidArgument, Store, StoreUnavailable, ZrbStoreError, step
 from zrb_store.own_tables import once
 from zrb_store.xcom import current_attempt

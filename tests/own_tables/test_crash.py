@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.own_tables.crash import kill_loaders
-from tests.places import Files, Places, Schemas
-from tests.processes import Child
+from tests.support.places import Files, Places, Schemas
+from tests.support.processes import Child
 from zrb_store import open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.promise(number=22)]

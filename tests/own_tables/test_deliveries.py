@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.own_tables.shops import BESIDE, ORDERS, Shop, engine_of, load
-from tests.postgres import Server
-from tests.processes import Child
-from tests.proxy import MOMENTS, cut, proxy, through
-from tests.rows import faults, states
+from tests.support.postgres import Server
+from tests.support.processes import Child
+from tests.support.proxy import MOMENTS, cut, proxy, through
+from tests.support.rows import faults, states
 from zrb_store import InvalidArgument, Store, ZrbStoreError, open_store
 from zrb_store.operations.values import requeue
 from zrb_store.testing import obey_environment

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.commands import Commands
 from tests.own_tables.shops import ANYWHERE, Shop, load
+from tests.support.commands import Commands
 from zrb_store import StepUncertain, Store, open_store, step
 from zrb_store.db.transaction import Transaction
 from zrb_store.operations.sessions import remove_sessions

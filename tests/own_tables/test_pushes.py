@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.own_tables.shops import ALONE, BESIDE, Shop, engine_of, load
-from tests.postgres import wait_until, waits_for_lock
-from tests.rows import faults
+from tests.support.postgres import wait_until, waits_for_lock
+from tests.support.rows import faults
 from zrb_store import AttemptClosed, InvalidArgument, LeaseLost, Store, UnencodableValue
 from zrb_store.testing import expire_lease
 

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from tests.own_tables.shops import ALONE, ANYWHERE, BESIDE, Shop, forget_lease, load, load_all, load_in_a_child
-from tests.processes import Child
-from tests.rows import faults, query
+from tests.support.processes import Child
+from tests.support.rows import faults, query
 from zrb_store import InvalidArgument, Store, StoreUnavailable, UnencodableValue, ZrbStoreError, step
 from zrb_store.inspect import resume
 from zrb_store.testing import Crash, crash_at, expire_lease

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 import sqlalchemy as sa
 from starlette.types import ASGIApp
 
-from tests.sessions import check
+from tests.support.sessions import check
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
 from zrb_store.db.migrate import engine_of

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.postgres import DEADLINE
+from tests.support.postgres import DEADLINE
 
 PROGRAM = "from zrb_store.cli import main; main()"
 

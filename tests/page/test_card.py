@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.commands import Commands
-from tests.consumers import two_deaths
-from tests.processes import Child
-from tests.sessions import check, etl, inbox
-from tests.test_reclaim import hold_a_value
+from tests.give_back.test_reclaim import hold_a_value
+from tests.support.commands import Commands
+from tests.support.consumers import two_deaths
+from tests.support.processes import Child
+from tests.support.sessions import check, etl, inbox
 from zrb_store import Run, Store
 from zrb_store.page.card import Card
 from zrb_store.page.content import describe

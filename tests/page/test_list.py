@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.commands import Commands
-from tests.consumers import two_deaths
 from tests.page.pages import Pages, raw
+from tests.support.commands import Commands
+from tests.support.consumers import two_deaths
 from zrb_store import Store
 from zrb_store.inspect.list import STATUSES
 

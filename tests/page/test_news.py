@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.postgres import DEADLINE, wait_until
+from tests.support.postgres import DEADLINE, wait_until
 from zrb_store import Store, open_store
 from zrb_store.db.dialect.sqlite import SQLite
 from zrb_store.db.transaction import Transaction

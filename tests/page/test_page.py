@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.commands import Commands
 from tests.page.pages import Pages, raw, request
-from tests.sessions import etl, inbox
+from tests.support.commands import Commands
+from tests.support.sessions import etl, inbox
 from zrb_store import Store, open_store
 from zrb_store.db import REVISION
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.commands import Commands
-from tests.scripts import Scripts
-from tests.sessions import check
+from tests.support.commands import Commands
+from tests.support.scripts import Scripts
+from tests.support.sessions import check
 from zrb_store import Store, wait
 from zrb_store.db import tables
 from zrb_store.page import redaction

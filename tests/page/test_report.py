@@ -19,9 +19,9 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import strategies as st
 
-from tests.commands import Commands
 from tests.page.pages import description
-from tests.sessions import logged, show
+from tests.support.commands import Commands
+from tests.support.sessions import logged, show
 from zrb_store import Store, open_store
 from zrb_store.page.content import ReportLimits, describe
 from zrb_store.page.render import as_json

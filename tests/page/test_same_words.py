@@ -9,10 +9,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.commands import Commands
 from tests.page.browser.hostile import poisoned
 from tests.page.pages import Pages
-from tests.sessions import parse
+from tests.support.commands import Commands
+from tests.support.sessions import parse
 from zrb_store import Store
 from zrb_store.page.card import Card
 from zrb_store.page.content import describe

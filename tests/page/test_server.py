@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.commands import Commands
 from tests.page.server import Server
-from tests.postgres import DEADLINE, private_server, wait_until
+from tests.support.commands import Commands
+from tests.support.postgres import DEADLINE, private_server, wait_until
 from zrb_store import Store, open_store
 
 pytestmark = pytest.mark.long_on_postgresql

@@ -23,8 +23,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import zrb_store.plugin
-from tests.forks import fork
-from tests.postgres import private_server
+from tests.support.forks import fork
+from tests.support.postgres import private_server
 from zrb_store import cli, open_store, step
 from zrb_store.inspect.resume import ResumeOptions
 from zrb_store.plugin import compat

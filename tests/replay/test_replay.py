@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.commands import Commands
-from tests.rows import all_rows, faults
-from tests.scripts import Scripts
-from tests.test_fork import TASKS, Scenario, ScenarioRun, state, steps
+from tests.operations.test_fork import TASKS, Scenario, ScenarioRun, state, steps
+from tests.support.commands import Commands
+from tests.support.rows import all_rows, faults
+from tests.support.scripts import Scripts
 from zrb_store import Store, open_store
 from zrb_store.replay.scratch import find_attempt, prepare
 

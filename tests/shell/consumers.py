@@ -13,15 +13,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from tests.postgres import wait_until
-from tests.processes import DEADLINE, Child
+from tests.support.postgres import wait_until
+from tests.support.processes import DEADLINE, Child
 from zrb_store import Store, cli
 from zrb_store.db.clock import clock
 from zrb_store.db.location import store_url
 from zrb_store.runtime import lease
 from zrb_store.shell.child import EndingSignals
 
-ROOT = Path(__file__).parent.parent
 ENTRY = "from zrb_store.cli import main; main()"
 """Python code that is the program `zrb-store`."""
 

@@ -10,9 +10,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.processes import DEADLINE
-from tests.rows import faults, query, states
 from tests.shell.consumers import Consumer, Shell
+from tests.support.processes import DEADLINE
+from tests.support.rows import faults, query, states
 from zrb_store import open_store
 
 SCRIPT = """

@@ -9,9 +9,9 @@ import shutil
 
 import pytest
 
-from tests.commands import Commands
-from tests.rows import all_rows, query, states
 from tests.shell.consumers import Shell, fill
+from tests.support.commands import Commands
+from tests.support.rows import all_rows, query, states
 from zrb_store import Store
 
 pytestmark = [pytest.mark.long_on_postgresql, pytest.mark.usefixtures("sound")]

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.postgres import wait_until
 from tests.shell.command_runs import Commands, ignore, is_gone
+from tests.support.postgres import wait_until
 from zrb_store import InvalidArgument
 from zrb_store.process import has_living_member
 from zrb_store.shell import command as command_module

@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.commands import Commands
-from tests.postgres import private_server
-from tests.rows import faults, query, states
 from tests.shell.consumers import Consumer, Shell, fill
+from tests.support.commands import Commands
+from tests.support.postgres import private_server
+from tests.support.rows import faults, query, states
 from zrb_store import SessionBusy, Store, open_store
 from zrb_store.process import has_living_member
 

@@ -12,10 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.postgres import wait_until
-from tests.processes import Child
 from tests.shell.command_consumers import consume
 from tests.shell.command_runs import is_gone
+from tests.support.postgres import wait_until
+from tests.support.processes import Child
 from zrb_store import process
 from zrb_store.process import has_living_member, identity, is_group_alive, process_started
 from zrb_store.shell import child as guards

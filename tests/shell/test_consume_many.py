@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.rows import query, states
 from tests.shell.consumers import Consumer, Shell, fill
+from tests.support.rows import query, states
 from zrb_store import Store
 from zrb_store.shell.command import CommandRunner
 from zrb_store.shell.consumer import ShellConsumer

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import DEADLINE, wait_until
 from tests.shell.command_runs import Commands, ignore, is_gone
+from tests.support.postgres import DEADLINE, wait_until
 from zrb_store import masking
 from zrb_store.shell import command as streams
 from zrb_store.shell.command import KEPT, CommandRunner

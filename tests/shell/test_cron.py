@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import Commands
-from tests.postgres import wait_until
-from tests.rows import faults, query
-from tests.scripts import Scripts, finished, require
+from tests.support.commands import Commands
+from tests.support.postgres import wait_until
+from tests.support.rows import faults, query
+from tests.support.scripts import Scripts, finished, require
 from zrb_store import InvalidArgument, Store
 from zrb_store.attempt.retries import Retries
 from zrb_store.local_time import period_name

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import wait_until
-from tests.rows import faults
-from tests.scripts import Scripts
 from tests.shell.test_steps import ON_SQLITE, steps
-from tests.test_steps_threads import is_waiting
+from tests.steps.test_threads import is_waiting
+from tests.support.postgres import wait_until
+from tests.support.rows import faults
+from tests.support.scripts import Scripts
 from zrb_store import Store, open_store
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries.dependent_steps import steps_in

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import Commands
-from tests.rows import faults
-from tests.scripts import Scripts
+from tests.support.commands import Commands
+from tests.support.rows import faults
+from tests.support.scripts import Scripts
 from zrb_store import Store
 
 pytestmark = pytest.mark.slow

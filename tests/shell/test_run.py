@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import Commands
-from tests.postgres import wait_until
-from tests.rows import faults, query
-from tests.scripts import Scripts, finished, require
+from tests.support.commands import Commands
+from tests.support.postgres import wait_until
+from tests.support.rows import faults, query
+from tests.support.scripts import Scripts, finished, require
 from zrb_store import Store
 from zrb_store.process import has_living_member
 from zrb_store.shell.run import task_name

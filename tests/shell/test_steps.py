@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import Commands
-from tests.crash_scripts import kill_scripts
-from tests.postgres import wait_until
-from tests.rows import faults, query
-from tests.scripts import Scripts, finished, require
+from tests.faults.crash_scripts import kill_scripts
+from tests.support.commands import Commands
+from tests.support.postgres import wait_until
+from tests.support.rows import faults, query
+from tests.support.scripts import Scripts, finished, require
 from tests.zrb.environments import ALL
 from zrb_store import Store, ZrbStoreError
 from zrb_store.attempt import Step, record_command

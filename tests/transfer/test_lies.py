@@ -16,8 +16,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from jsonschema import ValidationError
 
-from tests.sessions import check
-from tests.test_doctor import doctor_findings, fill_with_history
+from tests.inspect.test_doctor import doctor_findings, fill_with_history
+from tests.support.sessions import check
 from tests.transfer.test_format import forged, refusal
 from tests.transfer.test_transfer import exported, imported
 from zrb_store import Store, open_store

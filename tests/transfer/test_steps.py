@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.rows import query
-from tests.steps import fill_with_steps
+from tests.support.rows import query
+from tests.support.steps import fill_with_steps
 from tests.transfer.test_format import forged, refusal
 from tests.transfer.test_lies import WRONG
 from tests.transfer.test_transfer import exported, imported

@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.postgres import StoreSchemas
-from tests.rows import query
-from tests.sessions import logged, show
-from tests.test_doctor import doctor_findings, fill_with_history
-from tests.test_fork import Scenario, ScenarioRun, steps
+from tests.inspect.test_doctor import doctor_findings, fill_with_history
+from tests.operations.test_fork import Scenario, ScenarioRun, steps
+from tests.support.postgres import StoreSchemas
+from tests.support.rows import query
+from tests.support.sessions import logged, show
 from zrb_store import InvalidArgument, SessionNotFound, Store, ZrbStoreError, codec, open_store
 from zrb_store.db import tables
 from zrb_store.db import transaction as db_transaction

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.commands import Commands
-from tests.postgres import wait_until
-from tests.sessions import parse_lines
+from tests.support.commands import Commands
+from tests.support.postgres import wait_until
+from tests.support.sessions import parse_lines
 from zrb_store import Store
 from zrb_store.watch import notify
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import start_server
+from tests.support.processes import start_server
 from tests.watch.alerts import Told
 from tests.zrb.conftest import fork_servers, release, zrb
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import Commands
-from tests.processes import Child
-from tests.rows import all_rows, faults, until_it_lives
-from tests.sessions import parse
-from tests.test_reclaim import age_lease, hold_a_value
-from tests.waits import start
+from tests.give_back.test_reclaim import age_lease, hold_a_value
+from tests.support.commands import Commands
+from tests.support.processes import Child
+from tests.support.rows import all_rows, faults, until_it_lives
+from tests.support.sessions import parse
+from tests.support.waits import start
 from tests.watch.alerts import end, reported
 from zrb_store import Store, open_store
 from zrb_store.operations.sessions import remove_sessions

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.commands import Commands
-from tests.consumers import two_deaths
-from tests.processes import Child
-from tests.rows import all_rows
-from tests.runners import hold_a_run
-from tests.sessions import Broken, etl, inbox, parse
-from tests.test_reclaim import age_lease
+from tests.give_back.test_reclaim import age_lease
+from tests.support.commands import Commands
+from tests.support.consumers import two_deaths
+from tests.support.processes import Child
+from tests.support.rows import all_rows
+from tests.support.runners import hold_a_run
+from tests.support.sessions import Broken, etl, inbox, parse
 from tests.watch.alerts import end, reported
 from zrb_store import Store
 from zrb_store.errors import StoreMissing

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.commands import Commands
-from tests.rows import allow_damage
-from tests.sessions import Broken, parse
+from tests.support.commands import Commands
+from tests.support.rows import allow_damage
+from tests.support.sessions import Broken, parse
 from tests.watch.alerts import end, reported
 from zrb_store import Store
 from zrb_store.watch.check import alerts

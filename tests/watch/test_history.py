@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from tests.history import check_statements, fill_with_much
+from tests.support.history import check_statements, fill_with_much
 from zrb_store import Store
 from zrb_store.watch.check import alerts
 

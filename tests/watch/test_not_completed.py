@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.completed import Reader, check_rows, check_steps, with_completed
+from tests.support.completed import Reader, check_rows, check_steps, with_completed
 from zrb_store import Store
 from zrb_store.watch.check import alerts
 from zrb_store.watch.queries import running_unreported

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.rows import query
-from tests.sessions import Broken
+from tests.support.rows import query
+from tests.support.sessions import Broken
 from tests.watch.alerts import Told, events
 from zrb_store import Store, masking, settings
 from zrb_store.db.location import store_url

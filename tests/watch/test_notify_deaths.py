@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.attempts import failing, start
-from tests.commands import Commands
-from tests.processes import Child
-from tests.rows import all_rows
-from tests.runners import hold_a_run
-from tests.terminals import MAIN
-from tests.test_reclaim import age_lease, age_suspicion, hold_a_value
+from tests.give_back.test_reclaim import age_lease, age_suspicion, hold_a_value
+from tests.support.attempts import failing, start
+from tests.support.commands import Commands
+from tests.support.processes import Child
+from tests.support.rows import all_rows
+from tests.support.runners import hold_a_run
+from tests.support.terminals import MAIN
 from tests.watch.alerts import Told, events
 from zrb_store import InvalidArgument, LeaseLost, Store, StoreUnavailable, open_store
 from zrb_store.watch import notify

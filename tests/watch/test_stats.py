@@ -15,13 +15,13 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client import parser
 
-from tests.attempts import acting_as
-from tests.commands import Commands
-from tests.processes import Child
-from tests.rows import query
-from tests.runners import hold_a_run
-from tests.sessions import Broken, parse, parse_lines
-from tests.test_reclaim import hold_a_value
+from tests.give_back.test_reclaim import hold_a_value
+from tests.support.attempts import acting_as
+from tests.support.commands import Commands
+from tests.support.processes import Child
+from tests.support.rows import query
+from tests.support.runners import hold_a_run
+from tests.support.sessions import Broken, parse, parse_lines
 from zrb_store import Store
 from zrb_store.queries.lease import worked_until
 from zrb_store.records import iso

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from tests.commands import Commands
-from tests.waits import set_deadlines, start
+from tests.support.commands import Commands
+from tests.support.waits import set_deadlines, start
 from tests.watch.alerts import Told
 from zrb_store import Store
 

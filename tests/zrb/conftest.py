@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.postgres import wait_until
+from tests.support.postgres import wait_until
 from tests.zrb.environments import environment, releases
 from tests.zrb.forked import Forked, ForkServer
 from zrb_store import codec, open_store

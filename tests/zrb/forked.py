@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.postgres import DEADLINE
+from tests.support.postgres import DEADLINE
 
 _SERVER = Path(__file__).with_name("fork_server.py")
 DESCRIPTOR = "TEST_FORK_SERVER"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import wait_until
+from tests.support.postgres import wait_until
 from tests.zrb.conftest import DEADLINE, Process, Zrb
 
 pytestmark = pytest.mark.slow

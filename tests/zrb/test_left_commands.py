@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
-from tests.crash_commands import COMMAND, is_alive, pids
-from tests.postgres import wait_until
-from tests.rows import faults
+from tests.faults.crash_commands import COMMAND, is_alive, pids
+from tests.support.postgres import wait_until
+from tests.support.rows import faults
 from tests.zrb.conftest import Zrb
 
 pytestmark = pytest.mark.slow

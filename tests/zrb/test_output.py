@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.sessions import logged, show
+from tests.support.sessions import logged, show
 from tests.zrb.conftest import Zrb, until
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sessions import parse
+from tests.support.sessions import parse
 from tests.zrb.conftest import Zrb, lines, only
 
 pytestmark = [pytest.mark.slow, pytest.mark.newest]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.replication import Replicated, replicated
+from tests.support.replication import Replicated, replicated
 from tests.zrb.conftest import Zrb, lines, only, until
 from tests.zrb.test_inputs_assigned import ASSIGNING, GIVEN, killed_and_resumed
 from tests.zrb.test_workflow import CHAIN, UNDISTURBED

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.sessions import parse
+from tests.support.sessions import parse
 from tests.zrb.conftest import Zrb, lines
 from tests.zrb.environments import releases
 

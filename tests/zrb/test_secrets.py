@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.sessions import logged
+from tests.support.sessions import logged
 from tests.zrb.conftest import Zrb, lines
 from tests.zrb.test_names import INPUTS, TASKS, start
 from zrb_store import codec

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.sessions import parse
+from tests.support.sessions import parse
 from tests.zrb.conftest import Zrb, lines
 from tests.zrb.stepping import steps_of, told
 from zrb_store import open_store

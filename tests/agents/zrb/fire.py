@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
-from tests.rows import faults, query, states
+from tests.support.rows import faults, query, states
 from zrb_store import open_store
 
 DEADLINE = 600.0

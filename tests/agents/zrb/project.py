@@ -9,7 +9,7 @@ import pytest
 
 from tests.agents.zrb.fire import Project, WarmZrb
 from tests.agents.zrb.tasks import AGENTS
-from tests.rows import query
+from tests.support.rows import query
 from tests.zrb.conftest import Zrb, only
 from tests.zrb.environments import environment
 from zrb_store import open_store

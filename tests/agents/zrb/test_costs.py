@@ -8,7 +8,7 @@ import pytest
 
 from tests.agents.zrb.project import Agents, on_newest, sqlite
 from tests.agents.zrb.tasks import rounds
-from tests.sessions import check
+from tests.support.sessions import check
 from zrb_store import open_store
 from zrb_store.agents.conversation import conversation
 from zrb_store.agents.notes import AgentCosts

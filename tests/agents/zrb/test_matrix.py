@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.agents.zrb.project import Agents, on_supported
-from tests.sessions import parse
+from tests.support.sessions import parse
 
 pytestmark = [pytest.mark.slow, on_supported]
 

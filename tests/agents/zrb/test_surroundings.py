@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.agents.zrb.project import Agents, on_newest, sqlite
-from tests.rows import query
+from tests.support.rows import query
 from zrb_store import open_store
 
 pytestmark = [pytest.mark.slow, on_newest, sqlite]

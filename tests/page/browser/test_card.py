@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.consumers import two_deaths
 from tests.page.browser.reports import faults, write
+from tests.support.consumers import two_deaths
 from zrb_store import Store
 
 Open = Callable[..., Page]

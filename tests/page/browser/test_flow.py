@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.attempts import failing
 from tests.page.browser import hostile
 from tests.page.browser.reports import processor_time, write
+from tests.support.attempts import failing
 from zrb_store import Store, open_store
 
 # Draw a part of the page anew, until it is laid out.

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.attempts import failing
 from tests.page.browser import hostile
 from tests.page.browser.reports import SERIOUS, faults, write
-from tests.sessions import show
+from tests.support.attempts import failing
+from tests.support.sessions import show
 from zrb_store import Store
 from zrb_store.codec import encode
 from zrb_store.operations.values import pop, push

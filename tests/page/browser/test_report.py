@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from tests.page.browser.reports import SERIOUS, demo, faults, write
 from tests.page.test_report import MARKUP, hostile_session
-from tests.scripts import Scripts
+from tests.support.scripts import Scripts
 from zrb_store import Store, Waiting, wait
 
 Open = Callable[..., Page]

@@ -1,0 +1,72 @@
+"""The command `alembic`, as a developer of zrb-store uses it in a checkout."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+
+from tests.db.test_migrations import engine_of, revision_of
+from tests.support.next_release import NEXT, ROOT
+from zrb_store.db import REVISION
+
+pytestmark = pytest.mark.slow
+
+
+def alembic(location: str, *arguments: str, root: Path = ROOT) -> str:
+    """Run the command `alembic` and return its output."""
+    result = subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=root,
+        env=os.environ | {"ZRB_STORE_URL": location, "PYTHONPATH": str(root)},
+        text=True,
+        capture_output=True,
+        timeout=600,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def alembic_here(location: str, name: str, *arguments: str, **options: bool) -> str:
+    """Do what the command `alembic` does in this process, from the root, and return what it prints."""
+    told = io.StringIO()
+    with pytest.MonkeyPatch.context() as patches:
+        patches.chdir(ROOT)
+        patches.setenv("ZRB_STORE_URL", location)
+        getattr(command, name)(Config("alembic.ini", output_buffer=told, stdout=told), *arguments, **options)
+    return told.getvalue()
+
+
+def test_its_parts_from_the_root(new_location: str) -> None:
+    assert "CREATE TABLE" in alembic_here(new_location, "upgrade", "head", sql=True)
+    alembic_here(new_location, "upgrade", "head")
+    assert revision_of(engine_of(new_location)) == REVISION
+    assert f"{REVISION} (head)" in alembic_here(new_location, "current")
+    assert "No new upgrade operations" in alembic_here(new_location, "check")
+
+
+def test_alembic_command_writes_a_revision_that_works(tmp_path: Path) -> None:
+    root = tmp_path / "100% checkout"
+    for name in ("alembic.ini", "migrations", "zrb_store"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (root / name).parent.mkdir(exist_ok=True)
+        copy(ROOT / name, root / name)
+    tables = root / "zrb_store" / "db" / "tables.py"
+    tables.write_text(
+        re.sub(r'(Column\("task", Text\),)', r'\1\n    Column("more", Text),', tables.read_text(), count=1)
+    )
+    location = str(tmp_path / "store.db")
+    alembic(location, "upgrade", "head", root=root)
+    alembic(location, "revision", "--autogenerate", "--rev-id", NEXT, "-m", "More", root=root)
+    assert "more" in (root / "migrations" / "versions" / f"{NEXT}_more.py").read_text()
+    alembic(location, "upgrade", "head", root=root)
+    assert revision_of(engine_of(location)) == NEXT

@@ -1,0 +1,208 @@
+"""Steps in several threads and processes: each has its own result and number, and the dead change nothing."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+
+import pytest
+
+from tests.steps.test_steps import Boom, Counted, attempt_of, failing, recorded
+from tests.support.postgres import wait_until
+from tests.support.processes import Child
+from tests.support.rows import all_rows, query
+from zrb_store import Attempt, AttemptClosed, LeaseLost, Store, ZrbStoreError, open_store, step
+from zrb_store.queries import steps
+from zrb_store.testing import expire_lease
+
+pytestmark = pytest.mark.usefixtures("sound")
+
+
+@pytest.mark.promise(number=11)
+def test_many_threads_begin_steps_at_once(store: Store) -> None:
+    """Each step has a number of its own, and each thread the result of its own step."""
+    session = store.session("night")
+    session.xcom["in"].extend(range(48))
+
+    def move(attempt: Attempt, number: int) -> int:
+        taken: int = attempt.xcom["in"].pop()
+        attempt.xcom["out"].push(taken)
+        return 100 * number + taken
+
+    for fails in (True, False):
+        with attempt_of(store, fails=fails) as attempt, ThreadPoolExecutor(12) as pool:
+            ready = threading.Barrier(12)
+
+            def work(number: int, attempt: Attempt = attempt, ready: threading.Barrier = ready) -> list[int]:
+                ready.wait()
+                return [attempt.step(f"move {n}", move, attempt, n) for n in range(4 * number, 4 * number + 4)]
+
+            results = [result for part in pool.map(work, range(12)) for result in part]
+        assert [result // 100 for result in results] == list(range(48))
+        assert sorted(result % 100 for result in results) == list(range(48))
+    assert sorted(session.xcom["out"]) == list(range(48))
+    numbers = query(store, "SELECT step_number FROM zrb_attempt WHERE step_of IS NOT NULL ORDER BY step_number")
+    assert [number for (number,) in numbers] == list(range(1, 49))
+
+
+@pytest.mark.promise(number=11)
+def test_two_threads_with_a_step_of_one_name(store: Store) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        began.set()
+        assert go_on.wait(60)
+        return "slow"
+
+    with attempt_of(store) as attempt, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(attempt.step, "page", slow)
+        assert began.wait(60)
+        try:
+            with pytest.raises(ZrbStoreError, match=r"step page of night/convert#1 is running: .* different names"):
+                attempt.step("page", int)
+            assert attempt.step("other", int) == 0
+        finally:
+            go_on.set()
+        assert first.result() == "slow"
+        assert attempt.step("page", int) == 0
+    assert recorded(store, "convert/3").step == "page~2"
+
+
+def fork(work: object) -> int:
+    """Call a function in a forked process, and return its exit code."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work()  # type: ignore[operator]
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def fork_amid_an_attempt(pipe: Connection, location: str) -> None:
+    """Run steps in this process and in forked ones, and fork inside a step."""
+    with open_store(location) as store, attempt_of(store) as attempt:
+        step("here", int)
+        pipe.send([fork(lambda name=name: step(name, attempt.xcom["out"].push, name)) for name in ("a", "b")])
+        step("here too", int)
+
+        def push_and_nest() -> None:
+            attempt.xcom["out"].push("of the step")
+            with pytest.raises(ZrbStoreError, match="steps do not nest"):
+                step("inner", int)
+
+        pipe.send(step("forking", fork, push_and_nest))
+
+
+def test_forked_processes_run_steps(store: Store, location: str) -> None:
+    with Child(fork_amid_an_attempt, location) as child:
+        assert child.receive() == [0, 0]
+        assert child.receive() == 0
+        assert child.join() == 0
+    found = query(store, "SELECT step_number, number, step FROM zrb_attempt WHERE step_of IS NOT NULL ORDER BY id")
+    assert [tuple(row) for row in found] == [
+        (1, 1, "here"),
+        (2, 1, "a"),
+        (3, 1, "b"),
+        (4, 1, "here too"),
+        (5, 1, "forking"),
+    ]
+    assert list(store.session("night").xcom["out"]) == ["a", "b", "of the step"]
+
+
+def test_a_process_that_lost_its_lease_changes_nothing_by_a_step(store: Store, location: str) -> None:
+    """Not even by running a step again whose result could not be stored, which is given back before."""
+    session = store.session("night")
+    session.xcom["in"].extend("ab")
+
+    def take(into: str) -> object:
+        session.xcom[into].push(session.xcom["in"].pop())
+        return object()
+
+    run = session.run().start()
+    with run.attempt("convert") as attempt:
+        with pytest.warns(RuntimeWarning, match="step take"):
+            attempt.step("take", take, "out")
+        with pytest.raises(Boom):
+            attempt.step("fail", failing)
+        attempt.fail()
+    attempt = run.attempt("convert")
+    expire_lease(session)
+    with open_store(location) as other, other.session("night").run():
+        before = all_rows(store)
+        for name, arguments in (("take", ["out"]), ("fail", []), ("new", [])):
+            with pytest.raises(LeaseLost):
+                attempt.step(name, take, *arguments)
+        attempt.__exit__(Boom, Boom(), None)
+        assert all_rows(store) == before
+    assert list(session.xcom["out"]) == ["a"]
+
+
+def test_a_step_that_completes_while_its_attempt_ends_stands(store: Store, location: str) -> None:
+    """The end of the attempt waits for the completion, and then leaves it alone."""
+    completing, waiting = threading.Event(), threading.Event()
+
+    def complete(step_id: int) -> None:
+        def work(transaction: object) -> None:
+            assert steps.complete(transaction, step_id, "7", restorable=True)  # type: ignore[arg-type]
+            completing.set()
+            assert waiting.wait(60)
+
+        with open_store(location) as other:
+            other.database.transact(work)
+
+    with attempt_of(store) as attempt:
+        begun = steps.begin(store.database, attempt.id, "convert", 1, steps.NewStep("page", "[[],{}]"))
+        assert begun is not None
+        thread = threading.Thread(target=complete, args=[begun.id])
+        thread.start()
+        assert completing.wait(60)
+        closing: list[object] = []
+        closer = threading.Thread(
+            target=lambda: closing.append(store.database.transact(lambda t: steps.close_running(t, attempt.id)))
+        )
+        closer.start()
+        if store.database.dialect_name == "postgresql":
+            with open_store(location) as watcher:
+                wait_until(lambda: is_waiting(watcher), lambda: "the end of the attempt does not wait")
+        waiting.set()
+        thread.join()
+        closer.join()
+        assert closing == [[]]
+        assert attempt.step("page", Counted()) == 7
+
+
+def is_waiting(store: Store) -> bool:
+    """Whether a connection to the server waits for a lock."""
+    return bool(query(store, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+
+
+def test_a_step_in_a_thread_that_outlives_its_attempt_is_refused_whatever_it_does(store: Store) -> None:
+    ended = threading.Event()
+    errors: list[type[BaseException]] = []
+
+    def outlive(attempt: Attempt) -> None:
+        began.set()
+        assert ended.wait(60)
+        changes = (lambda: attempt.xcom["out"].push(1), lambda: attempt.xcom["in"].pop(), lambda: step("x", int))
+        for change in changes:
+            try:
+                change()
+            except ZrbStoreError as error:
+                errors.append(type(error))
+
+    with attempt_of(store) as attempt, ThreadPoolExecutor(1) as pool:
+        attempt.xcom["in"].push("a")
+        began = threading.Event()
+        late = pool.submit(attempt.step, "late", outlive, attempt)
+        assert began.wait(60)
+        attempt.complete()
+        ended.set()
+        with pytest.raises(AttemptClosed):
+            late.result()
+    assert errors == [AttemptClosed, AttemptClosed, ZrbStoreError]
+    assert list(store.session("night").xcom["in"]) == ["a"]

@@ -1,0 +1,93 @@
+"""Consume in tests, and see what became of deliveries."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import sqlalchemy as sa
+
+from tests.support.attempts import Broken
+from tests.support.rows import query
+from zrb_store import (
+    LeaseLost,
+    Run,
+    Store,
+    open_store,
+)
+from zrb_store.run.deliveries import Delivery
+
+
+def attempts(store: Store) -> list[tuple[Any, ...]]:
+    """Return the task, the number, the status and the error of each delivery."""
+    found = query(store, "SELECT task, number, status, error_type FROM zrb_attempt WHERE kind = 'delivery' ORDER BY id")
+    return [tuple(row) for row in found]
+
+
+def deliveries_of(store: Store) -> list[int]:
+    """Return how often each value of the inbox was delivered without success."""
+    sql = (
+        "SELECT v.failed_deliveries FROM zrb_value v JOIN zrb_queue q ON q.id = v.queue_id "
+        "JOIN zrb_session s ON s.id = q.session_id WHERE s.name = 'inbox' ORDER BY v.seq"
+    )
+    return [row[0] for row in query(store, sql)]
+
+
+def two_deaths(store: Store, inbox: str = "inbox") -> None:
+    """Let a worker take four values of a queue; it cannot decode two of them, which die at once."""
+    queue = store.session(inbox).xcom["files"]
+    queue.max_deliveries = 1
+    queue.extend(["a", "corrupt-1", "b", "corrupt-22"])
+    store.database.execute(sa.text("UPDATE zrb_value SET pushed_at = pushed_at - 9000000"))  # a moment has no history
+    with store.session("worker").run() as run:
+        for delivery in run.consume(queue):
+            with contextlib.suppress(ValueError), delivery as value:
+                if value.startswith("corrupt"):
+                    raise ValueError(f"cannot decode {value}")
+
+
+def consume(run: Run, queue: Any, work: Callable[[Any], object], **options: Any) -> None:
+    """Consume a queue, and call a function with each value."""
+    for delivery in run.consume(queue, **options):
+        with delivery as value:
+            work(value)
+
+
+def taken(run: Run, queue: Any, **options: Any) -> list[Any]:
+    """Consume a queue, and return what its deliveries had."""
+    seen: list[Any] = []
+    consume(run, queue, seen.append, **options)
+    return seen
+
+
+def raising(error: BaseException) -> Callable[[Any], None]:
+    """Return a function that raises an exception."""
+
+    def work(value: Any) -> None:
+        raise error
+
+    return work
+
+
+def fail(delivery: Delivery) -> bool:
+    with delivery:
+        raise Broken
+    return True
+
+
+def hold_a_delivery(pipe: Connection, location: str, session: str) -> None:
+    """Take a value, push to another session, and do what the test says."""
+    with open_store(location) as store:
+        done = store.session("done").xcom["files"]
+        try:
+            with store.session(session).run(again=True) as run:
+                for delivery in run.consume(store.session("inbox").xcom["files"]):
+                    with delivery as value:
+                        done.push(value)
+                        pipe.send(value)
+                        assert pipe.recv() == "go on"
+                pipe.send("the queue is empty")
+        except LeaseLost as error:
+            pipe.send(str(error))
