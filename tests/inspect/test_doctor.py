@@ -264,8 +264,8 @@ def test_many_are_counted_and_few_named(used: Store, location: str) -> None:
 
 @pytest.mark.parametrize("revision", ["0000", "ffff"])
 def test_another_revision_is_reported_and_its_rows_are_left_alone(used: Store, location: str, revision: str) -> None:
-    used.database.execute(sa.text(f"UPDATE zrb_version SET version_num = '{revision}'"))
     used.database.execute(sa.text("ALTER TABLE zrb_attempt RENAME COLUMN kind TO part"))
+    used.database.execute(sa.text(f"UPDATE zrb_version SET version_num = '{revision}'"))
     assert [finding.check for finding in doctor_findings(location)] == ["revision"]
 
 
