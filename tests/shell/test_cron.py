@@ -46,6 +46,20 @@ def test_quiet_unless_it_fails(store: Store, scripts: Scripts) -> None:
 
 
 @ON_SQLITE
+def test_quiet_while_an_earlier_start_runs_or_waits(store: Store, scripts: Scripts) -> None:
+    """Cron starts a job each hour: that it has not ended yet is no failure."""
+    scripts.write("script.sh", "touch ready; while [ ! -e go ]; do sleep 0.02; done; zrb-store wait approve --say ok?")
+    running = scripts.start("zrb-store", "run", "night", "--", "sh", "script.sh")
+    wait_until((scripts.folder / "ready").exists, lambda: "it does not start")
+    assert scripts.run("zrb-store", "run", "night", "-q", "--", "sh", "script.sh") == (75, "", "")
+    assert "is being run by pid" in scripts.run("zrb-store", "run", "night", "--", "sh", "script.sh").err
+    scripts.write("go", "")
+    assert finished(running).code == 75
+    assert scripts.run("zrb-store", "run", "night", "-q", "--", "sh", "script.sh") == (75, "", "")
+    assert "ok?" in scripts.run("zrb-store", "run", "night", "--", "sh", "script.sh").err
+
+
+@ON_SQLITE
 def test_what_is_held_is_printed_if_a_signal_ends_the_run(scripts: Scripts) -> None:
     lost = scripts.start("zrb-store", "run", "night", "-q", "--", "sh", "-c", "echo one; touch ready; sleep 1000")
     wait_until((scripts.folder / "ready").exists, lambda: "it does not start")

@@ -115,6 +115,10 @@ def status_of(executor: Executor, status: str, run: RunRecord | None, moment: in
     return "stale" if status == "interrupted" and run is not None and run.origin == "reclaim" else status
 
 
+class SessionRunning(SessionBusy):
+    """A process that is alive runs this session, and nothing is wrong with that."""
+
+
 def refuse_live(
     executor: Executor,
     session: SessionRecord | Removable,
@@ -132,7 +136,7 @@ def refuse_live(
         else (state_of_process(executor, last, moment) == "alive")
     ):
         age = max(0, moment - last.started_at) // 1_000_000
-        raise SessionBusy(
+        raise SessionRunning(
             f"session {session.name} is being run by pid {last.pid} on {last.host} for {age} s; wait for it"
             + ("" if own else f", or end it with `zrb-store stop {session.name}` and start again")
         )
@@ -196,4 +200,9 @@ def worked_until(run: RunRecord, now: int | None) -> int:
     if now is not None and run.status is None:
         return now
     # The last that is known of a run that died is when it renewed its lease, or what it did later.
-    return max(run.started_at, run.lease_expires_at - int(DURATION * 1_000_000), run.seen_at)
+    return max(run.started_at, last_renewal(run.lease_expires_at), run.seen_at)
+
+
+def last_renewal(lease_expires_at: int) -> int:
+    """Return when a lease that expires then was renewed, in microseconds."""
+    return lease_expires_at - int(DURATION * 1_000_000)

@@ -21,6 +21,7 @@ from zrb_store.inspect.resume import Decision, ResumeOptions, commands_to_end, p
 from zrb_store.local_time import PERIODS, period_name
 from zrb_store.process import current_project
 from zrb_store.queries import attempts, sessions
+from zrb_store.queries.lease import SessionRunning
 from zrb_store.records import SessionRecord
 from zrb_store.render.format import program_name, shell_text
 from zrb_store.render.stderr import print_line
@@ -91,7 +92,8 @@ _retry_after_option = click.option(
     "-q",
     "--quiet",
     is_flag=True,
-    help="Print nothing, also no stored result, unless it fails: then everything, to stderr.",
+    help="Print nothing unless it fails, then everything, to stderr. No result of a completed session is printed, and "
+    "no message that another process runs it.",
 )
 def run(
     session: str,
@@ -120,7 +122,12 @@ def _parse_input(text: str) -> tuple[str, str]:
 def _run(call: CommandRun) -> int:
     tell = functools.partial(print_line, program=program_name())
     with open_store() as store:
-        return call.run(store, write_output, tell)
+        try:
+            return call.run(store, write_output, tell)
+        except (SessionRunning, SessionWaiting) as refused:  # no failure: who runs it says how it ends
+            if not call.quiet:
+                raise
+            return refused.exit_code
 
 
 def write_output(result: str) -> None:
