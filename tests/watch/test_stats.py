@@ -7,8 +7,9 @@ import itertools
 import math
 import random
 import statistics
+import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from tests.support.sessions import Broken, parse, parse_lines
 from zrb_store import Store
 from zrb_store.queries.lease import worked_until
 from zrb_store.records import iso
+from zrb_store.watch.periods import missed, period_of
 from zrb_store.watch.stats import recent_runs
 
 pytestmark = pytest.mark.long_on_postgresql
@@ -85,8 +87,10 @@ def test_a_table(command: Commands, store: Store) -> None:
     [last] = shown(command)
     time = last["last_failure"]["at"][:19].replace("T", " ")
     assert command.ok("stats").splitlines() == [
-        "TASK  PROJECT  RUNS  COMPLETED  MEDIAN   95 %  LAST FAILURE",
-        f"load  etl         4   3 (75 %)   2.0 s  3.0 s  {time}Z {name}: failed, clean 1: Broken: in {name}",
+        "TASK  PROJECT  RUNS  COMPLETED  MEDIAN   95 %  HISTORY  LAST FAILURE",
+        f"load  etl         4   3 (75 %)   2.0 s  3.0 s  ===x       {time}Z {name}: failed, clean 1: Broken: in {name}",
+        "",
+        "= completed   x failed",
     ]
 
 
@@ -117,16 +121,72 @@ def test_all_that_is_known_of_a_task(command: Commands, store: Store) -> None:
             "at": of_load["last_failure"]["at"],
             "error": {"task": "clean 1", "type": "Broken", "message": f"in {name}", "others": 0},
         },
+        "history": of_load["history"],
         "tokens": None,
     }
     assert parse_lines("task_stats", command.ok("stats", "--format", "jsonl")) == [of_load]
 
 
-def test_each_run_of_a_session_counts(command: Commands, store: Store) -> None:
-    ran(store, "failed", name="one")
-    ran(store, name="one")
+def test_each_run_of_a_session_counts_but_they_are_one_occurrence(command: Commands, store: Store) -> None:
+    """A task takes as long as all its runs together, until it completes; a completed session may run again."""
+    ran(store, "failed", 3, name="one")
+    ran(store, "interrupted", 2, name="one")
+    ran(store, "completed", 1, name="one")
+    ran(store, "completed", 4, name="one")
+    ran(store, "failed", 9, name="two")
     [of_load] = shown(command)
-    assert (of_load["runs"], of_load["completed_share"]) == (2, 0.5)
+    assert (of_load["runs"], of_load["completed_share"]) == (5, 0.4)
+    assert (of_load["median_seconds"], of_load["p95_seconds"]) == (5, 6)
+    last = [(one["session"], one["status"], one["runs"], one["seconds"]) for one in of_load["history"]]
+    assert last == [("one", "completed", 3, 6), ("one", "completed", 1, 4), ("two", "failed", 1, 9)]
+    assert "  +=x  " in command.ok("stats")
+    assert "= completed   + completed by a later run   x failed" in command.ok("stats")
+
+
+def test_when_a_task_was_due_and_did_not_run(command: Commands, store: Store) -> None:
+    today = date.today()
+    days = [f"load-{today - timedelta(days=ago)}" for ago in (6, 5, 4, 3, 2, 1, 0)]
+    for day in (*days[:2], "byhand", *days[4:5]):
+        ran(store, name=day)
+    [of_load] = shown(command)
+    last = [(one["session"], one["status"], one["runs"]) for one in of_load["history"]]
+    did, did_not = (("completed", 1), ("missed", 0))
+    assert last == [
+        *((day, *did) for day in (*days[:2], "byhand")),
+        *((day, *did_not) for day in days[2:4]),
+        (days[4], *did),
+        (days[5], *did_not),
+    ]
+    assert of_load["runs"] == 4
+    assert "  ===__=_  " in command.ok("stats")
+    assert "= completed   _ due, did not run" in command.ok("stats")
+
+
+WEEKDAYS = [f"2026-11-{day:02}" for day in range(2, 31) if date(2026, 11, day).weekday() < 5]
+
+
+@pytest.mark.parametrize(
+    ("ran_in", "now", "absent"),
+    [
+        ([], "2026-11-30", []),
+        (["2026-11-28"], "2026-11-28", []),
+        (["2026-11-26"], "2026-11-29", ["2026-11-27", "2026-11-28"]),
+        (WEEKDAYS, "2026-12-01", ["2026-11-07", "2026-11-08"]),
+        ([day for day in WEEKDAYS if day != "2026-11-18"], "2026-12-01", ["2026-11-07", "2026-11-08", "2026-11-18"]),
+        (["2026-W47", "2026-W50"], "2027-01-01", ["2026-W48", "2026-W49", "2026-W51", "2026-W52"]),
+        (["2026-11-24T03+0000", "2026-11-24T06+0000"], "2026-11-24", ["2026-11-24T04+0000", "2026-11-24T05+0000"]),
+        (["2026-02-30", "2026-W60", "2026-11-24T25+0000", "of2026-11-24byhand"], "2026-11-30", []),
+    ],
+)
+def test_periods(
+    ran_in: list[str], now: str, absent: list[str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(time.tzset)
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    moment = datetime.fromisoformat(f"{now}T07:00+00:00").timestamp()
+    found = [each for name in ran_in if (each := period_of(f"load-{name}")) is not None]
+    assert [each.session for each in missed(found, int(moment * 1e6))] == [f"load-{name}" for name in absent]
 
 
 @pytest.mark.on_sqlite

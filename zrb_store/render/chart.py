@@ -12,9 +12,8 @@ from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.masking import one_line, printable
 from zrb_store.records import AttemptRecord
 from zrb_store.render.document import DIM, GAP, STYLES, Drawing, Line, Lines, display_width, shorten, wrap
-from zrb_store.render.format import TimeFormat, format_duration
+from zrb_store.render.format import MARKS, TimeFormat, format_duration
 
-_CHARACTERS = {"completed": "=", "running": ">", "failed": "x", "interrupted": "!", "lost": "?", "waiting": "z"}
 _PAUSE = " : "
 _BETWEEN = "   "  # the explanations of two characters
 _LEAST_LABEL = 12
@@ -142,7 +141,7 @@ def _bars(row: _Row, axis: _Axis) -> Line:
             start = axis.column(bar.start)
             end = max(start + 1, axis.column(bar.end, end=True))
             style = f"{STYLES[status]} reverse" if status in STYLES else ""
-            cells[start:end] = [(_CHARACTERS.get(status, "-"), style)] * (end - start)
+            cells[start:end] = [(MARKS.get(status, "-"), style)] * (end - start)
     groups = itertools.groupby(cells, key=lambda cell: cell[1])
     return [("".join(text for text, _ in group), style) for style, group in groups]
 
@@ -150,7 +149,7 @@ def _bars(row: _Row, axis: _Axis) -> Line:
 def _legend(rows: Sequence[_Row], axis: _Axis, width: int) -> Iterator[str]:
     """Yield lines that say what the characters mean."""
     used = {status for row in rows for _, status in row.bars}
-    parts = [f"{character} {status}" for status, character in _CHARACTERS.items() if status in used]
+    parts = [f"{character} {status}" for status, character in MARKS.items() if status in used]
     pauses = [format_duration(after.start - before.end) for before, after in itertools.pairwise(axis.spans)]
     for count in range(min(3, len(pauses)), 0, -1):
         more = f" and {len(pauses) - count} more" if len(pauses) > count else ""

@@ -69,6 +69,8 @@ def dumps(tree: JsonTree, *, indent: int | None = None) -> str:
 
 
 NOTHING = "-"
+MARKS = {"completed": "=", "running": ">", "failed": "x", "interrupted": "!", "lost": "?", "waiting": "z"}
+"""How statuses are drawn with one character each."""
 _PREVIEW_LENGTH = 2000  # characters of a value that are looked at if it is going to be cut anyway
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import PurePath
 
@@ -31,12 +31,12 @@ from zrb_store.masking import one_line
 from zrb_store.names import nearest
 from zrb_store.process import current_folder, projects_named
 from zrb_store.render.document import Column, Lines, Table, on_terminal
-from zrb_store.render.format import NOTHING, TimeFormat, counted, format_duration, percent, program_name
+from zrb_store.render.format import MARKS, NOTHING, TimeFormat, counted, format_duration, percent, program_name
 from zrb_store.render.printing import echo, echo_records, noting_damage, print_document
 from zrb_store.render.stderr import command_as_typed, print_line
 from zrb_store.store import open_store
 from zrb_store.watch.check import AlertGroup, alerts, grouped
-from zrb_store.watch.stats import TaskStats, numbers, task_stats
+from zrb_store.watch.stats import Occurrence, TaskStats, numbers, task_stats
 from zrb_store.wings import Numbers
 
 _CHECK_COLUMNS = (
@@ -53,6 +53,7 @@ _STATS_COLUMNS = (
     Column("completed", right=True),
     Column("median", right=True, leaves=3),
     Column("95 %", right=True, leaves=2),
+    Column("history"),
     Column("last failure"),
 )
 _MOST = 5  # main tasks that are named
@@ -189,9 +190,15 @@ def ack(sessions: tuple[str, ...], reason: str | None) -> None:
     "{} load --format json",
     "{} --since 30d --format prometheus > /var/lib/node_exporter/zrb_store.prom",
     details="Counts the runs of each main task (the started one) in each project. A resumed session has several runs. "
-    "COMPLETED is the number of completed runs, and their share of the ended runs. Median and 95th percentile (by "
-    "nearest rank) are of the durations of completed runs. A run whose process died is lost, which counts as a "
-    "failure. A run that ended because it waits counts as neither; WAITED is the time until the next one."
+    "COMPLETED is the number of completed runs, and their share of the ended runs. A run whose process died is lost, "
+    "which counts as a failure. A run that ended because it waits counts as neither; WAITED is the time until the next "
+    "one.\n\n"
+    "Median and 95th percentile (by nearest rank) say how long the task takes from its start until it completes: all "
+    "its runs together, without the time between them.\n\n"
+    "HISTORY has a mark for each of the last 20 times that it was started, with the newest on the right, and one for "
+    "each hour, day or week in which it was due and did not run. For these the names of sessions must end with the "
+    "period, as those of `run --every` do, or such as etl-2026-11-24. A day counts as due if the task has run on that "
+    "weekday before, or first ran less than a week earlier; an hour likewise, with the hour of the day."
     + "".join(f" {each.details}" for each in numbers()),
 )
 @click.argument("task", required=False, shell_complete=completion.main_tasks)
@@ -216,8 +223,9 @@ def stats(task: str | None, since: Since | None, output_format: str) -> None:
         added = [each for each in numbers() if any(one.added.get(each.name) for one in found)]
         waited = [Column("waited", right=True, leaves=5)] if waits else []
         more = (column for each in added for column in _columns(each))
-        columns = (*_STATS_COLUMNS[:-1], *waited, *more, _STATS_COLUMNS[-1])
-        print_document([Table(columns, [_row(one, times, waits, added) for one in found])])
+        columns = (*_STATS_COLUMNS[:-2], *waited, *more, *_STATS_COLUMNS[-2:])
+        rows = [_row(one, times, waits, added) for one in found]
+        print_document([Table(columns, rows), Lines(list(filter(None, [_legend(found)])))])
     else:
         nothing = "no runs" if task or since else "no runs yet"
         print_document([Lines([nothing + (_of_task(task, others) if task else "")])])
@@ -241,6 +249,29 @@ def _cells(stats: TaskStats, added: Numbers) -> list[str]:
     return ["0"] * len(added.columns) if own is None else own.cells()
 
 
+_RESUMED, _MISSED = "+", "_"  # marks beside those of statuses
+
+
+def _mark(occurrence: Occurrence) -> str:
+    if occurrence.status == "missed":
+        return _MISSED
+    is_resumed = occurrence.status == "completed" and occurrence.runs > 1
+    return _RESUMED if is_resumed else MARKS.get(occurrence.status, NOTHING)
+
+
+def _legend(found: Iterable[TaskStats]) -> str:
+    """Explain the marks that are shown."""
+    marks = {status: (mark, status) for status, mark in MARKS.items()}
+    shown = {_mark(each) for one in found for each in one.history}
+    every = [
+        marks.pop("completed"),
+        (_RESUMED, "completed by a later run"),
+        *marks.values(),
+        (_MISSED, "due, did not run"),
+    ]
+    return "   ".join(f"{mark} {meaning}" for mark, meaning in every if mark in shown)
+
+
 def _row(stats: TaskStats, times: TimeFormat, waits: bool, added: Sequence[Numbers]) -> list[str]:
     share, failure = stats.share, stats.last_failure
     return [
@@ -252,5 +283,6 @@ def _row(stats: TaskStats, times: TimeFormat, waits: bool, added: Sequence[Numbe
         format_duration(stats.p95),
         *([format_duration(stats.waited)] if waits else []),
         *(cell for each in added for cell in _cells(stats, each)),
+        "".join(map(_mark, stats.history)),
         one_line(f"{times.short(failure.at)} {failure.session}: {failure.text()}") if failure else NOTHING,
     ]

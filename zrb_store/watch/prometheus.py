@@ -43,7 +43,9 @@ def prometheus_lines(stats: Sequence[TaskStats]) -> Iterator[str]:
     yield from family("runs", "gauge", "Runs of a task by how they ended; running if they have not.", runs)
     waited = "How long sessions of a task waited while no process ran."
     yield from gauge("waited_seconds", waited, lambda one: one.waited)
-    yield from family("run_duration_seconds", "summary", "How long completed runs of a task took.", durations)
+    yield from family(
+        "run_duration_seconds", "summary", "How long a task took until it completed, all runs together.", durations
+    )
     completed = "When a run of a task last completed."
     yield from gauge("last_completed_timestamp_seconds", completed, lambda one: one.last_completed_at)
     failed = "When a run of a task last failed, was interrupted or was lost."

@@ -44,29 +44,32 @@ def waited(executor: Executor, task: str | None, since: int | None) -> list[tupl
     return [(row[0], row[1], row[2]) for row in executor.execute(_chosen(statement, task, since), {})]
 
 
-class EndedRun(NamedTuple):
-    """A run of a main task that has ended, or not yet: then it has no status."""
+class PastRun(NamedTuple):
+    """What counts of a run of a main task."""
 
     project: str | None  # the folder of the project, None for none
     task: str | None  # the main task, None if it is not known
+    session: str
+    session_id: int
     id: int
-    status: str | None  # `completed`, `failed`, `interrupted`, `lost` or `waiting`
+    status: str | None  # `completed`, `failed`, `interrupted`, `lost` or `waiting`; None if it has not ended
+    started_at: int
     ended_at: int | None
-    took: int  # microseconds
+    lease_expires_at: int
 
 
-def every_run(transaction: Transaction, task: str | None, since: int | None) -> Iterator[EndedRun]:
-    """Yield the runs of main tasks, ordered by project, task and length."""
-    took = sa.func.coalesce(t.run.c.ended_at - t.run.c.started_at, literal(0)).label("took")
+def every_run(transaction: Transaction, task: str | None, since: int | None) -> Iterator[PastRun]:
+    """Yield the runs of main tasks, ordered by project, task and session, and those of a session as they began."""
     place = (t.session.c.project, t.session.c.task)
-    columns = {name: RUN[name] for name in ("id", "status", "ended_at", "started_at")}
+    columns = {name: RUN[name] for name in PastRun._fields[3:]}
 
-    def ended(row: Row) -> EndedRun:
-        fit("zrb_run", columns, row[2:6])
-        return EndedRun._make((*row[:5], row[6]))
+    def past(row: Row) -> PastRun:
+        fit("zrb_run", columns, row[3:])
+        return PastRun._make(row)
 
-    statement = _chosen(sa.select(*place, *(t.run.c[name] for name in columns), took), task, since)
-    return sound(ended, transaction.stream(statement.order_by(*place, took)))
+    selected = sa.select(*place, t.session.c.name, *(t.run.c[name] for name in columns))
+    ordered = _chosen(selected, task, since).order_by(*place, t.run.c.session_id, t.run.c.number)
+    return sound(past, transaction.stream(ordered))
 
 
 class TaskRun(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -15,6 +16,7 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.last_errors import LastError, last_errors
 from zrb_store.records import UNSUCCESSFUL, JsonObject, JsonTree, by_key, iso, pick
 from zrb_store.watch import queries
+from zrb_store.watch.periods import Period, missed, period_of
 from zrb_store.wings import Numbers, installed, load
 
 _Key = tuple[str | None, str | None]  # project and main task
@@ -22,6 +24,8 @@ _Key = tuple[str | None, str | None]  # project and main task
 MOST_RECENT = 60
 """The most of the newest runs of one task."""
 _RECENT = 3000  # runs of all tasks that are looked at for them
+LAST = 20
+"""The most of the last occurrences of one task."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,22 @@ def numbers() -> list[Numbers]:
 
 
 @dataclass
+class Occurrence:
+    """A task from its first start until it completes: one or more runs of a session."""
+
+    session: str
+    status: str  # of its last run; `running`; or `missed`, if it was due and has no run
+    started_at: int | None = None
+    runs: int = 0
+    took: int = 0  # all its runs together, in microseconds
+
+    def to_json(self) -> JsonObject:
+        """Return it as `stats --format json` shows it."""
+        shown = pick(self, "session", "status", "started_at", "runs")
+        return {**shown, "seconds": seconds(self.took) if self.runs else None}
+
+
+@dataclass
 class TaskStats:
     """The runs of one main task in one project. A run whose process died is `lost`."""
 
@@ -80,11 +100,12 @@ class TaskStats:
     ended: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("completed", *UNSUCCESSFUL), 0))
     waits: int = 0  # how many runs ended because they wait
     waited: int = 0  # how long nothing ran after them, in microseconds
-    median: int | None = None  # of the durations of completed runs, in microseconds; None if there are none
+    median: int | None = None  # how long completed occurrences took, in microseconds; None if there are none
     p95: int | None = None  # the 95th percentile of them, by nearest rank
     total: int = 0  # the sum of them
     last_completed_at: int | None = None
     last_failure: FailedRun | None = None  # the newest run that ended without completing
+    history: list[Occurrence] = field(default_factory=list)  # the newest occurrences, the oldest of them first
     added: dict[str, Added] = field(default_factory=dict)  # what wings add, by name
 
     @property
@@ -115,6 +136,7 @@ class TaskStats:
             "p95_seconds": seconds(self.p95),
             "last_completed_at": iso(self.last_completed_at),
             **pick(self, "last_failure"),
+            "history": [each.to_json() for each in self.history],
             **{each.name: added.to_json() if (added := self.added.get(each.name)) else None for each in numbers()},
         }
 
@@ -131,30 +153,29 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
         start = None if since is None else beginning(since, moment)
         found: dict[_Key, TaskStats] = {}
         failed: dict[_Key, tuple[int, str]] = {}  # id and status of the newest run that failed
+        unfinished = queries.running(transaction, task, start)
+        live = {one.run.id for one in unfinished if lease.is_live(transaction, one.run, moment)}
         for key, own in groupby(queries.every_run(transaction, task, start), key=lambda run: (run.project, run.task)):
-            of_task, took = found.setdefault(key, TaskStats(*key)), list[int]()
+            of_task, history = found.setdefault(key, TaskStats(*key)), _History(moment)
             for run in own:
-                if run.status == "waiting":
+                status = run.status or ("running" if run.id in live else "lost")
+                history.add(run, status)
+                if status == "running":
+                    of_task.running += 1
+                elif status == "waiting":
                     of_task.waits += 1
-                elif run.status is not None:
-                    of_task.ended[run.status] = of_task.ended.get(run.status, 0) + 1
-                if run.status == "completed":
-                    took.append(run.took)  # in order
+                else:
+                    of_task.ended[status] = of_task.ended.get(status, 0) + 1
+                if status == "completed":
                     of_task.last_completed_at = max(of_task.last_completed_at or 0, run.ended_at or 0) or None
-                elif run.status not in (None, "waiting"):
-                    failed[key] = max(failed.get(key, (0, "")), (run.id, run.status))
-            if took:
+                elif status not in ("running", "waiting"):
+                    failed[key] = max(failed.get(key, (0, "")), (run.id, status))
+            of_task.history = history.newest()
+            if took := sorted(history.took):
                 of_task.total, of_task.p95 = sum(took), took[(95 * len(took) + 99) // 100 - 1]
                 of_task.median = (took[(len(took) - 1) // 2] + took[len(took) // 2]) // 2
         for folder, main, waited in queries.waited(transaction, task, start):
             found[folder, main].waited = waited
-        for one in queries.running(transaction, task, start):
-            key = one.project, one.task
-            if lease.is_live(transaction, one.run, moment):
-                found[key].running += 1
-            else:
-                found[key].ended["lost"] += 1
-                failed[key] = max(failed.get(key, (0, "")), (one.run.id, "lost"))
         for each in numbers():
             read: Read = load(each.read)
             for key, added in read(transaction, task, start):
@@ -166,6 +187,43 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
             key, at = (one.project, one.task), lease.worked_until(one.run, None)
             found[key].last_failure = FailedRun(one.session, failed[key][1], at, errors.get(one.run.id))
     return sorted(found.values(), key=lambda one: (one.task or "", one.project or ""))
+
+
+class _History:
+    """The occurrences of one task, made of its runs in the order of their sessions."""
+
+    def __init__(self, moment: int) -> None:
+        self.took: list[int] = []  # of the completed ones
+        self._moment = moment
+        self._newest: deque[Occurrence] = deque(maxlen=LAST)
+        self._periods: list[Period] = []
+        self._of: int | None = None  # the session of the last one, if a further run would continue it
+
+    def add(self, run: queries.PastRun, status: str) -> None:
+        """Count a run: the first of an occurrence, or one that continues it."""
+        if self._of != run.session_id:
+            self._newest.append(Occurrence(run.session, status, run.started_at))
+            if (period := period_of(run.session)) is not None:
+                self._periods.append(period)
+        last = self._newest[-1]
+        until = run.ended_at if status != "lost" else lease.last_renewal(run.lease_expires_at)
+        last.status, last.runs = status, last.runs + 1
+        last.took += max(0, (self._moment if until is None else until) - run.started_at)
+        self._of = None if status == "completed" else run.session_id
+        if status == "completed":
+            self.took.append(last.took)
+
+    def newest(self) -> list[Occurrence]:
+        """Return the newest occurrences, and in their order when the job was due and did not run."""
+        absent = deque(missed(self._periods, self._moment))
+        merged: list[Occurrence] = []
+        for occurrence in self._newest:
+            period = period_of(occurrence.session)
+            while period is not None and absent and absent[0].is_before(period):
+                merged.append(Occurrence(absent.popleft().session, "missed"))
+            merged.append(occurrence)
+        merged.extend(Occurrence(each.session, "missed") for each in absent)
+        return merged[-LAST:]
 
 
 def recent_runs(
