@@ -161,7 +161,8 @@ def run_crontabs(page: Path, folder: Path) -> int:
                 timeout=_DEADLINE,
             )
             said = f"{page.name}:{block.line}: {job} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-            assert done.returncode in (0, 1, 3), said
+            has_run = re.search(r"session \S+ failed: .*`zrb-store resume", done.stderr)  # exits as its command
+            assert done.returncode in (0, 1, 3) or has_run, said
             assert "not found" not in done.stderr, said
             started += 1
     return started

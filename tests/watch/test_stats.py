@@ -88,7 +88,7 @@ def test_a_table(command: Commands, store: Store) -> None:
     time = last["last_failure"]["at"][:19].replace("T", " ")
     assert command.ok("stats").splitlines() == [
         "TASK  PROJECT  RUNS  COMPLETED  MEDIAN   95 %  HISTORY  LAST FAILURE",
-        f"load  etl         4   3 (75 %)   2.0 s  3.0 s  ===x       {time}Z {name}: failed, clean 1: Broken: in {name}",
+        f"load  etl         4   3 (75 %)   2.0 s  3.0 s  ===x     {time}Z {name}: failed, clean 1: Broken: in {name}",
         "",
         "= completed   x failed",
     ]
