@@ -28,7 +28,7 @@ PAGES = {
     "docs/how-to/at-night.md": 6,
     "docs/how-to/cron-and-shell.md": 14,
     "docs/how-to/cron-without-zrb.md": 8,
-    "docs/how-to/operate-sqlite.md": 14,
+    "docs/how-to/operate-sqlite.md": 18,
     "docs/how-to/own-tables.md": 9,
     "docs/how-to/queues-and-consumers.md": 20,
     "docs/how-to/replay.md": 3,
