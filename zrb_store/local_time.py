@@ -138,9 +138,9 @@ PERIODS = {"day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H%z", "week": "%G-W%V"}
 """What jobs run once in, and how one is named. An hour has its offset: one is repeated when clocks are put back."""
 
 
-def period_name(every: str, now: datetime) -> str:
-    """Name the day, hour or week of a local time."""
-    return now.strftime(PERIODS[every])
+def period_name(every: str, moment: datetime | None = None) -> str:
+    """Name the day, hour or week of a local time, or of now."""
+    return (moment or _now().astimezone()).strftime(PERIODS[every])
 
 
 def parse_duration(text: str) -> timedelta:

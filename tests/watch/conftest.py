@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,16 @@ from tests.watch.alerts import Told
 from tests.zrb.conftest import fork_servers, release, zrb
 
 __all__ = ["fork_servers", "release", "zrb"]
+
+
+@pytest.fixture
+def in_utc() -> Iterator[None]:
+    """The time zone of this process is UTC."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.fixture

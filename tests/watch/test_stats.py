@@ -7,7 +7,6 @@ import itertools
 import math
 import random
 import statistics
-import time
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -178,12 +177,7 @@ WEEKDAYS = [f"2026-11-{day:02}" for day in range(2, 31) if date(2026, 11, day).w
         (["2026-02-30", "2026-W60", "2026-11-24T25+0000", "of2026-11-24byhand"], "2026-11-30", []),
     ],
 )
-def test_periods(
-    ran_in: list[str], now: str, absent: list[str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    request.addfinalizer(time.tzset)
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
+def test_periods(in_utc: None, ran_in: list[str], now: str, absent: list[str]) -> None:
     moment = datetime.fromisoformat(f"{now}T07:00+00:00").timestamp()
     found = [each for name in ran_in if (each := period_of(f"load-{name}")) is not None]
     assert [each.session for each in missed(found, int(moment * 1e6))] == [f"load-{name}" for name in absent]

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import click
 
@@ -107,7 +107,7 @@ def run(
 ) -> int:
     name, given = session_names.session_name(session), dict(map(_parse_input, inputs))
     if every is not None:
-        task, name = task or name, f"{name}-{period_name(every, datetime.now().astimezone())}"
+        task, name = task or name, f"{name}-{period_name(every)}"
     tries = Retries.of(retries, retry_after or None)
     return _run(CommandRun(name, argv, task or task_name(argv, given), given, retries=tries, quiet=quiet))
 
