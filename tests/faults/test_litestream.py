@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import DEADLINE, wait_until
-from tests.rows import faults
-from tests.scripts import Scripts, finished
+from tests.support.postgres import DEADLINE, wait_until
+from tests.support.rows import faults
+from tests.support.scripts import Scripts, finished
 from zrb_store import open_store
 from zrb_store.process import process_started
 

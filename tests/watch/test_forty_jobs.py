@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import Commands
-from tests.rows import faults
-from tests.sessions import parse, parse_lines
+from tests.support.commands import Commands
+from tests.support.rows import faults
+from tests.support.sessions import parse, parse_lines
 from tests.watch.alerts import Told
 from zrb_store import Store, cli, local_time
 
