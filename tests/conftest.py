@@ -433,8 +433,8 @@ def add_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 @pytest.fixture(scope="module")
 def sample_export(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """An export that contains every kind of record."""
-    from tests.inspect.test_doctor import fill_with_history
-    from tests.transfer.test_transfer import exported
+    from tests.support.history import fill_with_history
+    from tests.transfer.exports import exported
     from zrb_store import open_store
 
     with open_store(tmp_path_factory.mktemp("content") / "store.db") as store:

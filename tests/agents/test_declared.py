@@ -19,7 +19,7 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCall
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.toolsets import FunctionToolset
 
-from tests.agents.test_durable_agents import Broken, Desk, in_attempt, run
+from tests.agents.desk import Broken, Desk, in_attempt, run
 from zrb_store import Attempt, Store, once_tool
 from zrb_store.agents import durable
 from zrb_store.agents.conversation import conversation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from pydantic_ai import Agent, ApprovalRequired, DeferredToolRequests, DeferredToolResults, RunContext, Tool
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, UserPromptPart
-from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
+from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.toolsets import FunctionToolset
 
+from tests.agents.desk import Broken, Desk, in_attempt, run
 from tests.support.forks import fork
 from tests.support.rows import query
 from zrb_store import Attempt, StepUncertain, Store, once_tool, open_store
@@ -24,56 +25,6 @@ from zrb_store.errors import InvalidArgument, RequestChanged
 from zrb_store.testing import crash_at
 
 pytestmark = [pytest.mark.promise(number=11), pytest.mark.long_on_postgresql]
-
-
-class Broken(Exception):
-    """The provider is out of order."""
-
-
-class Desk:
-    """Agents that charge in two rounds, and what was paid: requests, and calls of the tool."""
-
-    def __init__(self, broken_at: str = "") -> None:
-        self.paid: list[str] = []
-        self._broken_at = broken_at
-
-    def agent(self, name: str = "desk", tool: Any = None, **more: Any) -> Any:
-        """Return an agent that asks for two calls, one after the other."""
-
-        def number(messages: list[ModelMessage]) -> int:
-            found = sum(isinstance(one, ModelResponse) for one in messages)
-            self.pay(f"{name} {found}")
-            return found
-
-        def answer(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
-            found = number(messages)
-            part = TextPart(f"{name} done") if found == 2 else ToolCallPart("charge", {"n": found}, f"c{found}")
-            return ModelResponse([part])
-
-        async def stream(messages: list[ModelMessage], _: AgentInfo) -> AsyncIterator[Any]:
-            found = number(messages)
-            call = DeltaToolCall("charge", f'{{"n": {found}}}', tool_call_id=f"c{found}")
-            yield f"{name} done" if found == 2 else {0: call}
-
-        agent = Agent(FunctionModel(answer, stream_function=stream), name=name, capabilities=[durable()], **more)
-
-        async def charge(n: int) -> str:
-            self.pay(f"{name} charge {n}")
-            await asyncio.sleep(0)
-            return f"receipt {n}"
-
-        agent.tool_plain(name="charge")(tool or charge)
-        return agent
-
-    def pay(self, name: str) -> None:
-        """Note that something is paid; raise an error if the provider is broken here."""
-        self.paid.append(name)
-        if name == self._broken_at:
-            raise Broken
-
-
-async def run(agent: Any) -> str:
-    return str((await agent.run("Charge.")).output)
 
 
 async def run_stream(agent: Any) -> str:
@@ -86,20 +37,6 @@ async def iterate(agent: Any) -> str:
         async for _ in nodes:
             pass
         return str(nodes.result.output)
-
-
-def in_attempt(store: Store, work: Callable[[Attempt], Coroutine[Any, Any, Any]]) -> Any:
-    """Do some work in an attempt of the task, which is given back as one whose process was killed."""
-    with store.session("s").run() as one:
-        attempt = one.begin("charge all")
-        try:
-            with attempt:
-                result = asyncio.run(work(attempt))
-                attempt.fail()
-            return result
-        finally:
-            if attempt.is_open:
-                attempt.fail()
 
 
 async def gathered(agent: Any) -> str:

@@ -30,8 +30,8 @@ def test_options_that_exclude_each_other(command: Commands, store: Store, words:
 @pytest.mark.parametrize(
     ("call", "advice"),
     [
-        (lambda: once_tool(unknown=cast(Any, "go")), "use `stop` or `tell`"),
-        (lambda: durable(once_tools=cast(Any, {"pay": "go"})), "set it to `stop` or `tell`"),
+        (lambda: once_tool(unknown=cast("Any", "go")), "use `stop` or `tell`"),
+        (lambda: durable(once_tools=cast("Any", {"pay": "go"})), "set it to `stop` or `tell`"),
         (lambda: durable(once_tools="pay"), "set it to a list of names"),
     ],
 )

@@ -10,7 +10,7 @@ from pydantic_ai import Agent
 from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.models.function import FunctionModel
 
-from tests.agents.test_durable_agents import Desk, in_attempt, run
+from tests.agents.desk import Desk, in_attempt, run
 from tests.support.rows import query
 from zrb_store import Attempt, Store
 from zrb_store.agents import durable

@@ -17,7 +17,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from tests.agents.test_durable_agents import Desk, in_attempt, run
+from tests.agents.desk import Desk, in_attempt, run
 from tests.support.forks import fork
 from zrb_store import StepUncertain, Store, once_tool, open_store
 from zrb_store.testing import Crash, crash_at, expire_lease

@@ -12,7 +12,7 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCall
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.usage import RequestUsage, RunUsage
 
-from tests.agents.test_durable_agents import in_attempt
+from tests.agents.desk import in_attempt
 from zrb_store import Store
 from zrb_store.agents import durable
 from zrb_store.testing import Crash, crash_at, expire_lease

@@ -143,3 +143,17 @@ def shell(name: str, folder: Path, script: str, environment: dict[str, str]) -> 
         yield opened
     finally:
         opened.close()
+
+
+ODD = [
+    "my queue",
+    'it\'s "q" $x `b` !h \\e',
+    "new\nline",
+    "tab\there",
+    "\x1b[31mred",
+    "#hash",
+    "~t",
+    "ünï",
+    "a:b=c@d",
+    "*",
+]

@@ -13,26 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from tests.support.attempts import Broken, failing
 from tests.support.commands import Commands
+from tests.support.sessions import changes
 from zrb_store import Store, codec
-from zrb_store.db.tables import change
-from zrb_store.process import identity
 from zrb_store.queries import attempts
 from zrb_store.render.format import shell_text
 
 pytestmark = pytest.mark.long_on_postgresql
-
-
-def changes(store: Store) -> list[tuple[str, str | None, str | None]]:
-    """Return the recorded changes, oldest first, after checking that this process made them."""
-    columns = (change.c.action, change.c.session, change.c.detail, change.c.user, change.c.host, change.c.pid)
-    rows = store.database.execute(sa.select(*columns).order_by(change.c.id))
-    me = identity()
-    assert {row[3:] for row in rows} <= {(me.user, me.host, me.pid)}
-    return [(row[0], row[1], row[2]) for row in rows]
 
 
 # -- push and pop

@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.cli.shells import ODD
 from tests.support.commands import Commands
 from tests.support.sessions import Broken, etl
 from zrb_store import Store, cli, open_store, step
@@ -26,18 +27,6 @@ from zrb_store.cli.command import app
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.cli.completion import candidates, sessions, sessions_to_change
 
-ODD = [
-    "my queue",
-    'it\'s "q" $x `b` !h \\e',
-    "new\nline",
-    "tab\there",
-    "\x1b[31mred",
-    "#hash",
-    "~t",
-    "ünï",
-    "a:b=c@d",
-    "*",
-]
 # What a person has to know: TAB shows nothing.
 FREE = {
     "LENGTH",

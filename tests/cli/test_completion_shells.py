@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli import shells
-from tests.cli.test_completion import ODD
+from tests.cli.shells import ODD
 from zrb_store import open_store
 from zrb_store.cli.completion import SHELLS, script
 

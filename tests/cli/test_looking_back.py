@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.commands import Commands
-from tests.support.sessions import Broken, etl, inbox, parse, parse_lines
+from tests.support.sessions import Broken, etl, events, inbox, parse, parse_lines
 from zrb_store import Store, ValueNotFound, codec
 from zrb_store.codec.compare import differences, same
 from zrb_store.inspect.get import part
@@ -79,15 +79,6 @@ def test_log_tells_what_was_done_by_hand(command: Commands, filled: Store) -> No
 
 
 # -- trace
-
-
-def events(command: Commands, value: str) -> list[tuple[str, str | None, str | None]]:
-    """Return each event of a value's history: what happened, by whom, and which other value it refers to."""
-    document = parse("trace", command.ok("trace", value, "--format", "json"))
-    assert parse_lines("event", command.ok("trace", value, "--format", "jsonl")) == document["events"]
-    times = [one["at"] for one in document["events"]]
-    assert times == sorted(times)
-    return [(one["event"], one["by"], one["value"]) for one in document["events"]]
 
 
 @pytest.mark.promise(number=3)

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from tests.support.attempts import Broken
 from tests.support.commands import Commands
 from tests.support.rows import allow_damage
+from tests.support.terminals import JOINED
 from zrb_store import SessionNotFound, Store, ValueNotFound, ZrbStoreError, cli
 from zrb_store.inspect.get import get_value
 
@@ -144,9 +145,6 @@ def test_text_that_stdout_cannot_express_is_neither_changed_nor_taken(
     assert json.loads(printed) == text
     queue.push("plain")
     assert output(Stream(encoding, "strict"), monkeypatch, "pop", "inbox", "q") == b"plain\n"
-
-
-JOINED = "می\u200cخواهم 👨\u200d👩\u200d👧 ❤\ufe0f\u200d🔥 क्\u200dष"  # noqa: RUF001 - Persian
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from tests.support.commands import Commands
-from tests.support.sessions import etl, inbox, parse
+from tests.support.rights import as_nobody
+from tests.support.sessions import fill_folder, parse
 from tests.support.terminals import MAIN, drawn, plain, shown_on_terminal
 from zrb_store import Store, cli, open_store
 from zrb_store.db.location import store_url
@@ -45,15 +44,8 @@ READS = [
 def folder(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a filled SQLite store, which ZRB_STORE_URL names."""
     folder = tmp_path / "store"
-    folder.mkdir()
-    path = folder / "store.db"
-    path.write_bytes(sqlite_template.read_bytes())
-    with open_store(path) as store:
-        inbox(store, "a.csv", "b.csv", "long name " * 30)
-        etl(store, "etl-24", broken=True)
-        etl(store, "etl-25", broken=False)
-        store.session("inbox").xcom["files"].push({"key": "long value " * 30})
-    monkeypatch.setenv("ZRB_STORE_URL", str(path))
+    fill_folder(folder, sqlite_template)
+    monkeypatch.setenv("ZRB_STORE_URL", str(folder / "store.db"))
     return folder
 
 
@@ -213,19 +205,6 @@ def read_only_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
         path.parent.chmod(0o555)
         yield path
         path.parent.chmod(0o700)
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Run the block with the rights of an ordinary user, even if root runs the tests."""
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if is_root:
-            os.seteuid(0)
 
 
 @pytest.mark.parametrize("args", READS, ids=" ".join)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.deliveries.test_poison import deliver, fates
 from tests.support.attempts import acting_as, failing, start
 from tests.support.commands import Commands
+from tests.support.consumers import deliver, fates
 from tests.support.sessions import parse, parse_lines
 from zrb_store import Store
 from zrb_store.process import identity

@@ -33,7 +33,7 @@ def test_options_that_exclude_each_other(command: Commands, store: Store, words:
     ("call", "advice"),
     [
         (lambda: wait(until=timedelta(1), timeout=5), "takes no timeout"),
-        (lambda: wait("mail", say=cast(Any, 5)), "say=5 is not a text"),
+        (lambda: wait("mail", say=cast("Any", 5)), "say=5 is not a text"),
     ],
 )
 def test_arguments_that_are_wrong(store: Store, call: Callable[[], object], advice: str) -> None:

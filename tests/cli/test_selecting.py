@@ -9,8 +9,8 @@ import click
 import pytest
 import sqlalchemy as sa
 
-from tests.operations.test_prune import names, run
 from tests.support.commands import Commands
+from tests.support.pruning import names, run
 from tests.support.rows import allow_damage
 from tests.support.sessions import parse
 from zrb_store import Store, ZrbStoreError, open_store

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.operations.test_prune import age, everything, names, run
 from tests.support.commands import Commands
+from tests.support.pruning import age, everything, names, run
 from tests.support.sessions import parse
 from zrb_store import SessionNotFound, Store
 from zrb_store.db import tables

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.codec.test_round_trips import survives_round_trip
+from tests.codec.values import survives_round_trip
 from zrb_store.codec import Opaque, Undecodable, decode, encode
 from zrb_store.codec.walk import ALLOWED_EXCESS, _Walk
 from zrb_store.errors import UnencodableValue

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.codec.test_round_trips import shape, values
+from tests.codec.values import shape, values
 from zrb_store.codec import decode, encode, json_text, to_json
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 

@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
 
-from tests.db.test_migrations import engine_of, revision_of
+from tests.db.alembic_runs import alembic, alembic_here
 from tests.support.next_release import NEXT, ROOT
+from tests.support.tables import engine_of, revision_of
 from zrb_store.db import REVISION
 
 pytestmark = pytest.mark.slow
-
-
-def alembic(location: str, *arguments: str, root: Path = ROOT) -> str:
-    """Run the command `alembic` and return its output."""
-    result = subprocess.run(
-        [sys.executable, "-m", "alembic", *arguments],
-        cwd=root,
-        env=os.environ | {"ZRB_STORE_URL": location, "PYTHONPATH": str(root)},
-        text=True,
-        capture_output=True,
-        timeout=600,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-def alembic_here(location: str, name: str, *arguments: str, **options: bool) -> str:
-    """Do what the command `alembic` does in this process, from the root, and return what it prints."""
-    told = io.StringIO()
-    with pytest.MonkeyPatch.context() as patches:
-        patches.chdir(ROOT)
-        patches.setenv("ZRB_STORE_URL", location)
-        getattr(command, name)(Config("alembic.ini", output_buffer=told, stdout=told), *arguments, **options)
-    return told.getvalue()
 
 
 def test_its_parts_from_the_root(new_location: str) -> None:

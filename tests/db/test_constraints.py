@@ -6,7 +6,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tests.inspect.test_doctor import fill_with_history, findings_after
+from tests.support.findings import findings_after
+from tests.support.history import fill_with_history
 from zrb_store import Store, ZrbStoreError
 from zrb_store.db import tables
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -22,39 +21,15 @@ from alembic.runtime.migration import MigrationContext
 
 from tests.support.next_release import NEXT, ROOT
 from tests.support.postgres import Server
+from tests.support.tables import engine_of, revision_of, scalar, table_names, tables_of_a_store
 from zrb_store import open_store
 from zrb_store.db import REVISION, VERSION_TABLE, migrate
 from zrb_store.db.dialect.sqlite import PAGE_SIZE
-from zrb_store.db.location import store_url
-from zrb_store.db.tables import clock, metadata, queue, session
+from zrb_store.db.tables import metadata, queue, session
 from zrb_store.db.views import queries
 from zrb_store.errors import StoreUnavailable
 
 ADD_TABLE = "op.create_table('zrb_more', sa.Column('id', sa.Integer, primary_key=True))"
-
-
-def engine_of(location: str | os.PathLike[str]) -> sa.Engine:
-    """Return the engine that a store uses, after creating the database file if needed."""
-    return migrate.engine_of(store_url(location))
-
-
-def scalar(engine: sa.Engine, statement: str) -> Any:
-    with engine.connect() as connection:
-        return connection.exec_driver_sql(statement).scalar()
-
-
-def revision_of(engine: sa.Engine) -> Any:
-    return scalar(engine, f"SELECT version_num FROM {VERSION_TABLE}")
-
-
-def table_names(engine: sa.Engine) -> set[str]:
-    return set(sa.inspect(engine).get_table_names())
-
-
-def tables_of_a_store(engine: sa.Engine) -> set[str]:
-    """Return the tables of a store. On SQLite one is the clock."""
-    more = [clock.name] if engine.dialect.name == "sqlite" else []
-    return {*metadata.tables, VERSION_TABLE, *more}
 
 
 def insert_session(engine: sa.Engine, name: str) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.inspect.test_doctor import doctor_findings
 from tests.support.commands import Commands
+from tests.support.findings import doctor_findings
 from zrb_store import StoreUnavailable, open_store
 
 pytestmark = [pytest.mark.promise(number=8), pytest.mark.on_sqlite]

@@ -14,12 +14,11 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.faults.test_postgres_faults import stopped_server
-from tests.inspect.test_doctor import fill_with_history
 from tests.support import pgbouncer
 from tests.support.commands import Commands
+from tests.support.history import fill_with_history
 from tests.support.pgbouncer import Pooler, pooler
-from tests.support.postgres import DEADLINE, Server, private_server, wait_until, waits_for_lock
+from tests.support.postgres import DEADLINE, Server, private_server, stopped_server, wait_until, waits_for_lock
 from zrb_store import Store, StoreUnavailable, open_store, step
 from zrb_store.db.dialect import connecting, postgresql, watchdog
 from zrb_store.db.dialect.postgresql import PostgreSQL

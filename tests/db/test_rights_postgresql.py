@@ -14,9 +14,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from tests.inspect.test_doctor import fill_with_history
 from tests.support import documents
 from tests.support.commands import Commands
+from tests.support.history import fill_with_history
 from tests.support.postgres import Server, programs
 from zrb_store import StoreUnavailable, open_store
 from zrb_store.db import VERSION_TABLE

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.inspect.test_doctor import fill_with_history
 from tests.support.commands import Commands
+from tests.support.history import fill_with_history
 from tests.support.postgres import DEADLINE, Server, server_session, wait_until
 from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db.engine import Database

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tests.db.test_migrations import engine_of, scalar, tables_of_a_store
 from tests.support.postgres import Server
+from tests.support.tables import engine_of, scalar, tables_of_a_store
 from zrb_store import open_store
 from zrb_store.db import VERSION_TABLE, migrate
 from zrb_store.errors import StoreUnavailable

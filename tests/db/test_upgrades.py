@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.db.test_migrations import engine_of, revision_of, scalar
 from tests.support import next_release
 from tests.support.next_release import COMMAND, NEXT, Release
+from tests.support.tables import engine_of, revision_of, scalar
 from zrb_store import Store
 from zrb_store.db import REVISION
 from zrb_store.db.tables import metadata

@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.db.test_alembic_command import alembic_here as alembic
-from tests.db.test_migrations import engine_of, revision_of, scalar, table_names
+from tests.db.alembic_runs import alembic_here as alembic
 from tests.support.next_release import NEXT
 from tests.support.postgres import DEADLINE, wait_until
+from tests.support.tables import engine_of, revision_of, scalar, table_names
 from zrb_store import SchemaAhead, Store, StoreMissing, open_store
 from zrb_store.db import REVISION, migrate
 from zrb_store.db.transaction import Transaction

@@ -11,11 +11,11 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tests.db.test_migrations import engine_of
-from tests.inspect.test_doctor import fill_with_history
 from tests.support import documents, stepping
+from tests.support.history import fill_with_history
 from tests.support.sessions import show
 from tests.support.sql_page import PAGE, QUERIES, SECTIONS, Row, filled_location, from_psycopg
+from tests.support.tables import engine_of
 from zrb_store import Store
 from zrb_store.db import migrate
 from zrb_store.db.columns import SESSION

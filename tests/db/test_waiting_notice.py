@@ -19,8 +19,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.faults.test_postgres_faults import stopped_server
-from tests.support.postgres import DEADLINE, Server, private_server, wait_until
+from tests.support.postgres import DEADLINE, Server, private_server, stopped_server, wait_until
 from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db import migrate, patience
 from zrb_store.db.clock import clock

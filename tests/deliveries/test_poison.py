@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.give_back.test_reclaim import hold_a_value
 from tests.support.attempts import acting_as, failing, start
+from tests.support.consumers import deliver, fates
+from tests.support.holders import hold_a_value
 from tests.support.processes import Child
-from tests.support.rows import query, states
+from tests.support.rows import query
 from tests.support.sessions import show
 from zrb_store import InvalidArgument, Store, ValueNotFound
 from zrb_store.operations.sessions import remove_sessions
@@ -31,27 +31,6 @@ def inbox(store: Store) -> Any:
     queue.max_deliveries = 2
     queue.extend(["a", "b", "c"])
     return queue
-
-
-_numbers = itertools.count(1)
-
-
-def deliver(store: Store, do: Callable[[], Any], times: int = 1) -> None:
-    """Let attempts of as many workers call `do` and fail."""
-    for _ in range(times):
-        run = start(store, f"worker-{next(_numbers)}")
-        failing(run, "convert", do)
-        run.end("failed")
-
-
-def fates(store: Store, session: str = "inbox", queue: str = "files") -> list[tuple[Any, str, int]]:
-    """Return each value that was ever in the queue with its state and its count of deliveries."""
-    counts = query(
-        store,
-        "SELECT v.failed_deliveries FROM zrb_value v JOIN zrb_queue q ON q.id = v.queue_id JOIN zrb_session s "
-        f"ON s.id = q.session_id WHERE s.name = '{session}' AND q.name = '{queue}' ORDER BY v.seq",
-    )
-    return [(*one, count) for one, (count,) in zip(states(store, session, queue), counts, strict=True)]
 
 
 class TestDeath:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.deliveries.test_poison import deliver, fates
-from tests.operations.test_prune import age, names, pruned
 from tests.support.attempts import failing, start
+from tests.support.consumers import deliver, fates
+from tests.support.pruning import age, names, pruned
 from tests.support.rows import faults, query
 from tests.support.sessions import show
-from tests.transfer.test_transfer import comparable, exported, imported
+from tests.transfer.exports import comparable, exported, imported
 from zrb_store import Store, open_store
 from zrb_store.operations.prune import Policy
 from zrb_store.operations.sessions import remove_sessions

@@ -7,8 +7,8 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from tests.deliveries.test_poison import fates
 from tests.support.attempts import Broken
+from tests.support.consumers import fates
 from tests.support.processes import Child
 from tests.support.rows import faults, states
 from zrb_store import Store, open_store

@@ -13,7 +13,6 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.db.test_migrations import engine_of
 from tests.support.sql_page import (
     PAGE,
     QUERIES,
@@ -25,6 +24,7 @@ from tests.support.sql_page import (
     from_sqlite3,
     plain,
 )
+from tests.support.tables import engine_of
 from zrb_store import Store, open_store
 from zrb_store.db.views import queries
 

@@ -37,8 +37,8 @@ from tests.faults.crash_commands import kill_commands
 from tests.faults.crash_scripts import kill_scripts
 from tests.faults.crash_steps import kill_steps
 from tests.faults.crash_waits import race, race_zrb
-from tests.faults.test_outages import lose_the_server, outlive, suspend
-from tests.faults.test_shared_queue import consume_under_fire
+from tests.faults.elsewhere import lose_the_server, outlive, suspend
+from tests.faults.fire import consume_under_fire
 from tests.faults.workload import prepare, result, workflow
 from tests.own_tables.crash import kill_loaders
 from tests.shell.fire import consume_in_shells_under_fire

@@ -9,14 +9,18 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import psutil
 
-from tests.support.postgres import wait_until
+from tests.support.postgres import private_server, wait_until
+from tests.support.rows import faults, query
+from zrb_store import Store, open_store
 
 COMMAND = ["unshare", "--uts", "--pid", "--mount-proc", "--fork", "--kill-child"]
 
@@ -109,6 +113,79 @@ def main(*arguments: Any) -> None:
     for line in consume(arguments[0], arguments[1], float(arguments[2])):
         print(line, flush=True)
     os._exit(0)
+
+
+CONSUMERS = 2
+
+
+def outlive(location: str, lease: float, suspicion: float, outage: Callable[[list[Elsewhere]], None]) -> str:
+    """Let consumers on another host hold values during an outage, while a taker here looks for dead holders.
+
+    Args:
+        location: An empty store.
+        lease: How long the leases of the consumers last.
+        suspicion: How long a taker suspects a holder before it reclaims.
+        outage: Makes the store, or the consumers, unavailable for longer than a lease.
+
+    Returns:
+        What happened, in words.
+    """
+    with ExitStack() as stack:
+        with open_store(location) as store:
+            store.session("inbox").xcom["files"].extend(range(CONSUMERS))
+        consumers = [stack.enter_context(Elsewhere(location, f"worker-{n}", lease)) for n in range(CONSUMERS)]
+        held = [consumer.says() for consumer in consumers]
+        assert sorted(held) == [f"took {n}" for n in range(CONSUMERS)]
+        began = time.monotonic()
+        outage(consumers)
+        away = time.monotonic() - began
+        with open_store(location) as store:
+            suspected = watch(store, lease / 4 + suspicion + 2)
+            for consumer in consumers:
+                consumer.go_on()
+            assert [consumer.says() for consumer in consumers] == [line.replace("took", "did") for line in held]
+            assert sorted(store.session("done").xcom["files"]) == list(range(CONSUMERS))
+            assert query(store, "SELECT count(*) FROM zrb_return") == [(0,)]
+            assert query(store, "SELECT count(*) FROM zrb_run WHERE origin = 'reclaim'") == [(0,)]
+            assert faults(store) == []
+    return f"{CONSUMERS} consumers outlived {away:.0f} s ({suspected} were suspected); no value changed hands"
+
+
+def watch(store: Store, seconds: float) -> int:
+    """Try to take the values that others hold, for some time. Return how many holders were suspected meanwhile."""
+    end = time.monotonic() + seconds
+    suspected: set[int] = set()
+    with store.session("taker").run(again=True) as run:
+        while time.monotonic() < end:
+            assert run.consumer(store.session("inbox").xcom["files"]).take() is None, "a live consumer lost its value"
+            suspected.update(row[0] for row in query(store, "SELECT id FROM zrb_run WHERE suspected_at IS NOT NULL"))
+            time.sleep(0.1)
+    return len(suspected)
+
+
+def suspend(seconds: float) -> Callable[[list[Elsewhere]], None]:
+    """Return an outage: the machine of the consumers stops, and goes on later."""
+
+    def outage(consumers: list[Elsewhere]) -> None:
+        for consumer in consumers:
+            consumer.stop()
+        time.sleep(seconds)
+        for consumer in consumers:
+            consumer.resume()
+
+    return outage
+
+
+def lose_the_server(seconds: float, suspicion: float, lease: float) -> str:
+    """Stop a server for some time while consumers hold values."""
+    with private_server() as server:
+
+        def outage(consumers: list[Elsewhere]) -> None:
+            server.stop()
+            time.sleep(seconds)
+            server.start()
+
+        return outlive(server.url, lease, suspicion, outage)
 
 
 if __name__ == "__main__":

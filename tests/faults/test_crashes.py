@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.deliveries.test_poison import deliver
 from tests.faults.crash import kill_on_one_database
 from tests.faults.crash_steps import kill_steps_on_one_database
 from tests.faults.crash_waits import race_on_one_database
-from tests.give_back.test_reclaim import hold_a_value
+from tests.support.consumers import deliver
+from tests.support.holders import hold_a_value
 from tests.support.processes import DEADLINE, Child
 from tests.support.rows import all_rows, faults, until_it_lives
 from tests.support.runners import hold_a_run

@@ -127,7 +127,7 @@ def test_a_session_that_is_ended_around_its_commit(
         def execute(self, sql: str, *args: Any, **kwargs: Any) -> Any:
             if sql != "COMMIT" or not next(tries, False):
                 return self._driver.execute(sql, *args, **kwargs)
-            session = server_session(cast(Any, SimpleNamespace(driver=self._driver)))
+            session = server_session(cast("Any", SimpleNamespace(driver=self._driver)))
             if moment == AFTER:
                 self._driver.execute(sql)
             postgres_admin.execute("SELECT pg_terminate_backend(%s, 10000)", [session])
@@ -144,7 +144,7 @@ def test_a_session_that_is_ended_around_its_commit(
 def test_a_connection_through_a_pooler(location: str, postgres_server: Server, place: str, moment: str) -> None:
     with proxy(postgres_server.folder) as behind:
         server = behind if place == "behind the pooler" else postgres_server
-        with pooler(cast(Any, SimpleNamespace(folder=server.folder))) as pool, proxy(pool.folder) as before:
+        with pooler(cast("Any", SimpleNamespace(folder=server.folder))) as pool, proxy(pool.folder) as before:
             between = before if place == "before the pooler" else behind
             with open_store(through(before.folder, location)) as store:
                 queue = store.session("s").xcom["q"]

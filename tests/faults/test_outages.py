@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from tests.faults.elsewhere import Elsewhere, why_impossible
-from tests.support.postgres import private_server
+from tests.faults.elsewhere import Elsewhere, lose_the_server, outlive, suspend, why_impossible
 from tests.support.rows import faults, query, states
-from zrb_store import Store, open_store
+from zrb_store import Store
 from zrb_store.queries import lease
 
 pytestmark = [
@@ -20,83 +17,12 @@ pytestmark = [
     pytest.mark.skipif(bool(why_impossible()), reason=f"no namespaces can be made here: {why_impossible()}"),
 ]
 on_postgresql = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
-CONSUMERS = 2
 LEASE, SUSPICION = 2.0, 3.0  # seconds, in the ordinary tests
 
 
 @pytest.fixture
 def short_suspicion(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "SUSPICION", SUSPICION)
-
-
-def outlive(location: str, lease: float, suspicion: float, outage: Callable[[list[Elsewhere]], None]) -> str:
-    """Let consumers on another host hold values during an outage, while a taker here looks for dead holders.
-
-    Args:
-        location: An empty store.
-        lease: How long the leases of the consumers last.
-        suspicion: How long a taker suspects a holder before it reclaims.
-        outage: Makes the store, or the consumers, unavailable for longer than a lease.
-
-    Returns:
-        What happened, in words.
-    """
-    with ExitStack() as stack:
-        with open_store(location) as store:
-            store.session("inbox").xcom["files"].extend(range(CONSUMERS))
-        consumers = [stack.enter_context(Elsewhere(location, f"worker-{n}", lease)) for n in range(CONSUMERS)]
-        held = [consumer.says() for consumer in consumers]
-        assert sorted(held) == [f"took {n}" for n in range(CONSUMERS)]
-        began = time.monotonic()
-        outage(consumers)
-        away = time.monotonic() - began
-        with open_store(location) as store:
-            suspected = watch(store, lease / 4 + suspicion + 2)
-            for consumer in consumers:
-                consumer.go_on()
-            assert [consumer.says() for consumer in consumers] == [line.replace("took", "did") for line in held]
-            assert sorted(store.session("done").xcom["files"]) == list(range(CONSUMERS))
-            assert query(store, "SELECT count(*) FROM zrb_return") == [(0,)]
-            assert query(store, "SELECT count(*) FROM zrb_run WHERE origin = 'reclaim'") == [(0,)]
-            assert faults(store) == []
-    return f"{CONSUMERS} consumers outlived {away:.0f} s ({suspected} were suspected); no value changed hands"
-
-
-def watch(store: Store, seconds: float) -> int:
-    """Try to take the values that others hold, for some time. Return how many holders were suspected meanwhile."""
-    end = time.monotonic() + seconds
-    suspected: set[int] = set()
-    with store.session("taker").run(again=True) as run:
-        while time.monotonic() < end:
-            assert run.consumer(store.session("inbox").xcom["files"]).take() is None, "a live consumer lost its value"
-            suspected.update(row[0] for row in query(store, "SELECT id FROM zrb_run WHERE suspected_at IS NOT NULL"))
-            time.sleep(0.1)
-    return len(suspected)
-
-
-def suspend(seconds: float) -> Callable[[list[Elsewhere]], None]:
-    """Return an outage: the machine of the consumers stops, and goes on later."""
-
-    def outage(consumers: list[Elsewhere]) -> None:
-        for consumer in consumers:
-            consumer.stop()
-        time.sleep(seconds)
-        for consumer in consumers:
-            consumer.resume()
-
-    return outage
-
-
-def lose_the_server(seconds: float, suspicion: float, lease: float) -> str:
-    """Stop a server for some time while consumers hold values."""
-    with private_server() as server:
-
-        def outage(consumers: list[Elsewhere]) -> None:
-            server.stop()
-            time.sleep(seconds)
-            server.start()
-
-        return outlive(server.url, lease, suspicion, outage)
 
 
 @pytest.mark.promise(number=10)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
 import socket
 import threading
 import time
@@ -12,13 +11,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
-import psutil
 import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
 from tests.support import postgres
-from tests.support.postgres import DEADLINE, Server, private_server, server_session, wait_until, waits_for_lock
+from tests.support.postgres import (
+    DEADLINE,
+    Server,
+    private_server,
+    server_session,
+    stopped_server,
+    wait_until,
+    waits_for_lock,
+)
 from tests.support.proxy import proxy
 from zrb_store import InvalidArgument, Store, StoreUnavailable, ZrbStoreError, open_store
 from zrb_store.db.dialect import watchdog
@@ -168,20 +174,6 @@ def push_and_list(queue: Any) -> list[int]:
     with contextlib.suppress(StoreUnavailable):
         queue.push(3)
     return list(queue)
-
-
-@contextlib.contextmanager
-def stopped_server(server: Server) -> Iterator[None]:
-    processes = server.processes()
-    for process in processes:
-        process.send_signal(signal.SIGSTOP)
-    for process in processes:
-        wait_until(lambda process=process: process.status() == psutil.STATUS_STOPPED, lambda: "it does not stop")  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("how", [{"read_only": True}, {}, {"durability": "full"}])

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.inspect.test_doctor import doctor_findings
-from tests.operations.test_prune import names
 from tests.support.commands import Commands, Result
+from tests.support.findings import doctor_findings
+from tests.support.pruning import names
 from tests.support.rows import all_rows, allow_damage, query
 from tests.support.sessions import parse
-from tests.transfer.test_transfer import imported
+from tests.transfer.exports import imported
 from zrb_store import Store, ZrbStoreError, codec, open_store
 from zrb_store.db.rows import leaving_out
 from zrb_store.db.tables import value

@@ -6,7 +6,6 @@ import itertools
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,81 +17,19 @@ from hypothesis import strategies as st
 from sqlalchemy import Text
 
 from tests.inspect.faults import FAULTS
-from tests.operations.test_fork import Scenario, ScenarioRun, first_starts, steps
 from tests.support.commands import Commands
+from tests.support.findings import doctor_findings, findings_after
+from tests.support.history import fill_with_history
 from tests.support.rows import allow_damage, faults, query
+from tests.support.scenarios import Scenario, ScenarioRun, first_starts, steps
 from tests.support.sessions import parse, parse_lines
-from tests.support.steps import fill_with_steps, insert_step
-from tests.support.waits import start
-from zrb_store import Store, StoreMissing, codec, open_store
-from zrb_store.db.engine import Database
-from zrb_store.db.location import store_url
+from tests.support.steps import insert_step
+from zrb_store import Store, StoreMissing, open_store
 from zrb_store.db.tables import metadata
-from zrb_store.db.transaction import Transaction
 from zrb_store.inspect import doctor
-from zrb_store.inspect.doctor import Finding, examine, examine_rows
 from zrb_store.operations import prune
-from zrb_store.operations.mark import mark
 from zrb_store.operations.sessions import remove_sessions
-from zrb_store.operations.values import replace, requeue
-from zrb_store.queries import output
-from zrb_store.queries.chunks import LONGEST
 from zrb_store.queries.invariants import INVARIANTS
-from zrb_store.queries.output import OutputLine
-from zrb_store.runtime import lease
-
-
-def fill_with_history(store: Store) -> None:
-    """Do everything that can happen to a store: failed and resumed runs, give-backs, forks, marks, pruning."""
-    inbox = store.session("inbox").xcom["files"]
-    inbox.extend(range(6))
-    first = store.session("etl").run(task="load").start()
-    done, failing, running = first.begin("extract"), first.begin("load"), first.begin("watch")
-    for number in range(2):
-        said = [
-            OutputLine(1_795_000_000_000_000 + number, "stdout", f"line {number}"),
-            OutputLine(1, "print", "\u00e9\0"),
-        ]
-        end = output.end_of(store.database, done.id)
-        store.database.transact(lambda each: output.add(each, done.id, end, said, 100))  # noqa: B023
-    done.complete(store.session("inbox").xcom.bound_to(done)["files"].pop())
-    taking = store.session("inbox").xcom.bound_to(failing)["files"]
-    taking.pop()
-    taking.rotate()
-    poison = store.session("inbox").xcom["poison"]
-    poison.max_deliveries = 1
-    poison.extend(["deadly", "harmless"])
-    store.session("inbox").xcom.bound_to(failing)["poison"].clear()
-    store.session("inbox").xcom["poison"].extend(["deadly", "too"])
-    for _ in range(2):
-        store.session("inbox").xcom.bound_to(failing)["poison"].pop()
-    store.session("etl").xcom.bound_to(running)["log"].push("orphan")
-    failing.fail(ValueError("no"))
-    requeue(store.database, ["inbox/poison#4"])
-    replace(store.database, "inbox/poison#4", codec.encode("mended"), None)
-    with store.session("reader").run() as reading, reading.attempt("read") as reader:
-        reader.complete(store.session("etl").xcom["log"].pop())
-    first.end("failed")
-    mark(store.database, "etl", "watch")
-    store.fork("etl", from_task="load", name="again")
-    again = store.session("etl").run(task="load").start()
-    again.task("load", lambda: "loaded")
-    extracted = again.completed("extract")
-    assert extracted is not None
-    again.give_back(extracted, "forced")
-    again.task("extract", lambda: 1)
-    again.end("completed")
-    under_way = store.session("under-way").run().start()
-    under_way.begin("t").xcom["q"].push(1)
-    lease.stop_renewing(under_way)  # do not renew the lease while tests look at it, nor end the run
-    store.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = lease_expires_at + 3600000000"))
-    list(prune.prune(store.database, prune.Policy(older_than=timedelta(0), statuses=("open",))))
-    inbox.clear()
-    inbox.extendleft([1, 2])
-    store.session("inbox").xcom["long"].push("x" * LONGEST)  # with its quotes it takes two chunks
-    fill_with_steps(store, "etl/load#1", running=False)
-    fill_with_steps(store, "under-way/t#1", running=True)
-    start(store)
 
 
 @pytest.fixture(scope="module")
@@ -115,12 +52,6 @@ def used(location: str, history: Path) -> Iterator[Store]:
         if not is_copied:
             fill_with_history(store)
         yield store
-
-
-def doctor_findings(location: str) -> list[Finding]:
-    """Return what doctor finds wrong with the store, but neither this machine's SQLite nor dead values."""
-    with closing(Database(store_url(location), read_only=True)) as database:
-        return [finding for finding in examine(database) if finding.check not in ("sqlite-release", "dead-values")]
 
 
 def test_a_store_that_was_used_is_healthy(used: Store, location: str) -> None:
@@ -175,28 +106,6 @@ def test_the_command(command: Commands, used: Store, monkeypatch: pytest.MonkeyP
     assert parse_lines("finding", command("doctor", "--format", "jsonl").out) == findings
     assert command("doctor", "--format", "value").out.split() == [finding["check"] for finding in findings]
     assert "zrb-store doctor" in command.ok("doctor", "--help").partition("Example")[2]
-
-
-class _UndoneError(Exception):
-    """The end of a transaction that is rolled back."""
-
-
-def findings_after(store: Store, fault: str) -> dict[str, Finding]:
-    """Return what is wrong with the rows in a transaction that makes a fault, and undo it."""
-    allow_damage(store)
-    found: list[Finding] = []
-
-    def find(transaction: Transaction) -> None:
-        transaction.execute(sa.text(fault))
-        with pytest.MonkeyPatch.context() as patches:
-            patches.setattr(store.database, "snapshot", lambda: nullcontext(transaction))
-            patches.setattr(store.database, "execute", transaction.execute)
-            found.extend(examine_rows(store.database))
-        raise _UndoneError
-
-    with suppress(_UndoneError):
-        store.database.transact(find)
-    return {finding.check: finding for finding in found}
 
 
 @pytest.mark.slow

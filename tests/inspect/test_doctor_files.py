@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_places import as_nobody
-from tests.inspect.test_doctor import doctor_findings
+from tests.support.findings import doctor_findings
+from tests.support.rights import as_nobody
 from zrb_store import StoreMissing, open_store
 from zrb_store.db.dialect.sqlite import PAGE_SIZE, SQLite
 from zrb_store.db.engine import Database

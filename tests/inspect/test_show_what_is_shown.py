@@ -171,7 +171,7 @@ def test_a_run_is_shown_with_its_elapsed_time(command: Commands, store: Store) -
 
 
 class TestTimeline:
-    """`show --timeline`, on terminals also in `tests/screens`."""
+    """`show --timeline`, on terminals also in `tests/render/screens`."""
 
     @pytest.fixture
     def etl(self, store: Store) -> None:

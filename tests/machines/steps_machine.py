@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.machines.machine import PLACES, RUNNERS, Machine, Operation
 from tests.machines.model import Actor, Item, Queue, give_back
-from tests.machines.test_state_machine import PLACES, RUNNERS, Machine, Operation
 from tests.support.attempts import acting_as
 from tests.support.stepping import execution
 from zrb_store.attempt import Step

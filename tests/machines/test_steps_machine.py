@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.machines.machine import PLACES, RUNNERS, TASKS, Operation
 from tests.machines.steps_machine import Boom, StepMachine
-from tests.machines.test_state_machine import PLACES, RUNNERS, TASKS, Operation
 from tests.support.rows import faults
 from zrb_store import open_store
 

@@ -12,13 +12,13 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.cli.test_changing import changes
-from tests.operations.test_fork import QUEUES, TASKS, Died, Scenario, ScenarioRun, state
-from tests.steps.test_steps import Boom, Counted, attempt_of, failing
 from tests.support.attempts import acting_as, start
 from tests.support.commands import Commands
 from tests.support.rows import faults, states
+from tests.support.scenarios import QUEUES, TASKS, Died, Scenario, ScenarioRun, state
+from tests.support.sessions import changes
 from tests.support.stepping import execution
+from tests.support.steps import Boom, Counted, attempt_of, failing
 from zrb_store import Attempt, Store, TaskNotFound, Xcom
 from zrb_store.attempt import Step
 from zrb_store.db.tables import attempt, session

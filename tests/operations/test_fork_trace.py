@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from tests.cli.test_looking_back import events
-from tests.operations.test_fork import fail_at_load
 from tests.support.commands import Commands
-from tests.transfer.test_transfer import exported, imported
+from tests.support.scenarios import fail_at_load
+from tests.support.sessions import events
+from tests.transfer.exports import exported, imported
 from zrb_store import Store
 from zrb_store.operations.sessions import remove_sessions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from tests.operations.test_prune import DAY
+from tests.support.pruning import DAY
 from tests.support.rows import query, states
 from zrb_store import Run, Store
 from zrb_store.operations.prune import Deletion, Policy, prune

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.operations.test_prune import DAY, age, names, pruned, run
 from tests.support.commands import Commands
+from tests.support.pruning import DAY, age, names, pruned, run
 from zrb_store import Store, open_store
 from zrb_store.operations import prune
 from zrb_store.operations.copy import copy

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.operations.test_prune import DAY, MONTH, age, names, pruned
-from tests.steps.test_steps import Boom, attempt_of
 from tests.support.commands import Commands
+from tests.support.pruning import DAY, MONTH, age, names, pruned
 from tests.support.rows import query, states
+from tests.support.steps import Boom, attempt_of
 from zrb_store import Store, Xcom
 from zrb_store.operations import prune
 from zrb_store.operations.prune import Deletion, Policy

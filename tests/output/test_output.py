@@ -17,24 +17,15 @@ from typing import Any
 
 import pytest
 
-from tests.inspect.test_doctor import doctor_findings
+from tests.output.pieces import lines_of, stored_pieces
+from tests.support.findings import doctor_findings
 from tests.support.postgres import wait_until
 from tests.support.rows import query
-from tests.support.sessions import logged, show
+from tests.support.sessions import show
 from zrb_store import InvalidArgument, OutputHandler, Store, open_store
 from zrb_store.operations.sessions import fork, remove_sessions
 from zrb_store.runtime.output import Output, Writer
 from zrb_store.testing import expire_lease
-
-
-def lines_of(store: Store, attempt: str, session: str = "s") -> list[str]:
-    """Return the lines of an attempt's output as `STREAM: TEXT`."""
-    (found,) = (each for each in logged(store, session)["attempts"] if each["attempt"] == attempt)
-    return [f"{line['stream']}: {line['text']}" for line in (found["output"] or {"lines": []})["lines"]]
-
-
-def stored_pieces(store: Store) -> int:
-    return int(query(store, "SELECT count(*) FROM zrb_output")[0][0])
 
 
 @pytest.mark.promise(number=12)

@@ -14,7 +14,7 @@ from unittest import mock
 import pytest
 import sqlalchemy as sa
 
-from tests.output.test_output import lines_of
+from tests.output.pieces import lines_of
 from tests.support.forks import fork
 from tests.support.postgres import DEADLINE, wait_until
 from zrb_store import Attempt, AttemptClosed, Store, settings

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.output.test_output import lines_of, stored_pieces
+from tests.output.pieces import lines_of, stored_pieces
 from zrb_store import Store, StoreUnavailable
 
 

@@ -9,18 +9,11 @@ import ast
 import builtins
 import graphlib
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 import pytest
 
+from tests.package.modules import MODULES
 from zrb_store import errors, wings
-
-ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "zrb_store"
-MODULES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
 
 # From top to bottom.
 ROWS = [

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.give_back.test_reclaim import hold_a_value
 from tests.support.commands import Commands
 from tests.support.consumers import two_deaths
+from tests.support.holders import hold_a_value
 from tests.support.processes import Child
 from tests.support.sessions import check, etl, inbox
 from zrb_store import Run, Store

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import gzip
 import hashlib
 import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,16 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import strategies as st
 
+from tests.page.documents import (
+    ATTEMPTS,
+    MARKUP,
+    NAME,
+    STEPS,
+    VALUES,
+    Document,
+    hostile_session,
+    insert,
+)
 from tests.page.pages import description
 from tests.support.commands import Commands
 from tests.support.sessions import logged, show
@@ -26,42 +34,6 @@ from zrb_store import Store, open_store
 from zrb_store.page.content import ReportLimits, describe
 from zrb_store.page.render import as_json
 from zrb_store.records import iso
-
-MARKUP = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&lt;"
-NAME = MARKUP + "\x1b[31m\u202eevil\u2028\"'`{{7*7}}"
-HOSTILE = NAME + "\x00\ud800"  # which the store refuses in a name
-
-
-class Document(HTMLParser):
-    """The elements of a page, with their attributes, and its text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.raw: list[tuple[str, str]] = []
-        self.text = ""
-        self._inside = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self._inside = tag
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._inside in ("script", "style"):
-            self.raw.append((self._inside, data))
-        else:
-            self.text += data
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """The data of the page."""
-        (text,) = (text for tag, text in self.raw if text.startswith("H4sI"))  # gzip in base64
-        found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(text)))
-        return found
 
 
 def report(command: Commands, name: str) -> Document:
@@ -162,16 +134,6 @@ def test_policy_allows_the_scripts_and_the_style_of_the_file_and_nothing_else(co
     assert [tag for tag, _ in document.elements].index("meta") < [tag for tag, _ in document.elements].index("style")
 
 
-def hostile_session(store: Store) -> None:
-    """Fill the session `s` with hostile names, values, errors, output, inputs and changes."""
-    session = store.session("s")
-    given: dict[str, Any] = {"task": NAME, "path": [HOSTILE], "inputs": {HOSTILE: HOSTILE}, "project": NAME}
-    with contextlib.suppress(ValueError), session.run(**given) as run, run.attempt(NAME) as attempt:
-        attempt.xcom[NAME].extend([HOSTILE, {HOSTILE: [HOSTILE]}, [{HOSTILE: 1}], b"\xff<script>", [1, 2]])
-        attempt.step(NAME, lambda: HOSTILE)
-        raise ValueError(HOSTILE)
-
-
 @pytest.mark.on_sqlite
 @pytest.mark.promise(number=14)
 def test_everything_from_the_store_is_text(command: Commands, store: Store, filled: Store) -> None:
@@ -227,42 +189,7 @@ def test_an_empty_report_is_small(command: Commands, store: Store) -> None:
     assert len(command.ok("report", "s").encode()) <= 250_000
 
 
-NUMBERS = {
-    "sqlite": "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {}) ",
-    "postgresql": "WITH numbers (n) AS (SELECT generate_series(1, {})) ",
-}
-
-
-def insert(store: Store, count: int, statement: str) -> None:
-    numbers = NUMBERS[store.database.dialect_name].format(count)
-    sql = statement.format(numbers=numbers)
-    store.database.transact(lambda transaction: transaction.driver.execute(sql) and None)
-
-
-VALUES = (
-    "INSERT INTO zrb_value (queue_id, seq, type, size, pushed_at, pushed_tick, data, state, ended_at, ended_tick) "
-    "{numbers} "
-    "SELECT q.id, n, 'dict', 30, 1000 * n, 1000 * n, '{{\"order\":' || n || ',\"total\":' || n || '.25}}', "
-    "CASE n % 3 WHEN 0 THEN 'taken' ELSE 'live' END, CASE n % 3 WHEN 0 THEN 1000 * n + 77 END, "
-    "CASE n % 3 WHEN 0 THEN 1000 * n + 77 END "
-    "FROM numbers CROSS JOIN zrb_queue q WHERE n > 1"
-)
 LONG_VALUES = VALUES.replace(".25}}'", f'.25,"<b>":"{"<b>éè<i>☃" * 20}"}}}}\'').replace(", 30,", ", 320,")
-ATTEMPTS = (
-    "INSERT INTO zrb_attempt (session_id, fence, task, number, kind, status, started_at, started_tick, "
-    "ended_at, ended_tick, given_back_at, given_back_tick, "
-    "error_type, error_message, error_traceback) {numbers} SELECT s.id, 0, 'load', n, 'task', 'failed', 1000 * n, "
-    "1000 * n, 1000 * n + 900, 1000 * n + 900, 1000 * n + 950, 1000 * n + 950, "
-    "'ValueError', 'no column <price> in row ' || n, 'Traceback: ' || n "
-    "FROM numbers CROSS JOIN zrb_session s"
-)
-STEPS = (
-    "INSERT INTO zrb_attempt (session_id, fence, task, number, kind, status, started_at, started_tick, "
-    "ended_at, ended_tick, step_of, step, "
-    "step_number, arguments, result) {numbers} SELECT s.id, 0, 'load/' || n, 1, 'step', 'completed', 1000 * n, "
-    "1000 * n, 1000 * n + 900, 1000 * n + 900, 'load', 'page ' || n, n, '[[],{{}}]', '\"result ' || n || '\"' "
-    "FROM numbers CROSS JOIN zrb_session s"
-)
 
 
 @pytest.mark.promise(number=14)

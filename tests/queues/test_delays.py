@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.give_back.test_reclaim import hold_a_value
 from tests.support.attempts import acting_as
+from tests.support.clocks import let_pass
 from tests.support.commands import Commands
+from tests.support.holders import hold_a_value
 from tests.support.processes import Child
 from tests.support.rows import query
 from zrb_store import InvalidArgument, Store, Xcom, open_store
@@ -32,13 +33,6 @@ from zrb_store.runtime import reclaim
 pytestmark = [pytest.mark.promise(number=10), pytest.mark.usefixtures("sound")]
 
 HOUR = 3600
-
-
-def let_pass(store: Store, seconds: float) -> None:
-    """Let all delays be over earlier by this time."""
-    earlier = value_table.c.due_at - round(seconds * 1_000_000)
-    changed = sa.update(value_table).where(value_table.c.due_at.is_not(None)).values(due_at=earlier)
-    store.database.transact(lambda transaction: transaction.execute(changed))
 
 
 def delays(store: Store) -> list[int]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.deliveries.test_poison import deliver, fates
-from tests.give_back.test_reclaim import hold_and_die
 from tests.support.attempts import acting_as, start
 from tests.support.commands import Commands
+from tests.support.consumers import deliver, fates
+from tests.support.holders import hold_and_die
 from tests.support.processes import DEADLINE, Child
 from tests.support.rows import all_rows, query, states
 from tests.support.sessions import parse

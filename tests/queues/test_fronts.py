@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.queues.test_delays import let_pass
 from tests.support.attempts import Broken, acting_as
+from tests.support.clocks import let_pass
 from tests.support.consumers import fail
 from tests.support.postgres import DEADLINE, wait_until, waits_for_lock
 from zrb_store import Store, StoreUnavailable, open_store

@@ -11,7 +11,7 @@ import pytest
 from tests.support.clocks import set_back
 from tests.support.commands import Commands, Result
 from tests.support.rows import query
-from tests.transfer.test_transfer import exported, imported
+from tests.transfer.exports import exported, imported
 from zrb_store import Store, Xcom, open_store
 from zrb_store.inspect.show import open_session
 from zrb_store.operations.sessions import fork

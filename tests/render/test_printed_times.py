@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.cli.test_places import folder as folder
 from tests.support.commands import Commands
 from tests.support.rows import allow_damage
+from tests.support.sessions import fill_folder
 from tests.support.terminals import MAIN, plain, shown_on_terminal
 from zrb_store import Store, cli, open_store
 from zrb_store.db.tables import attempt, run, session
@@ -29,6 +29,15 @@ BERLIN = "CET-1CEST,M3.5.0,M10.5.0/3"  # the clock is put back on 2025-10-26 at 
 START = int(datetime(2025, 10, 25, 23, 30, 0, 400_000, tzinfo=UTC).timestamp() * 1_000_000)
 # Seconds after the start: on the same day, twice at 02:30 in Berlin, on the next day, and in the next year.
 SECONDS = (0, 30, 3600, 7200, 86_400, 100 * 86_400)
+
+
+@pytest.fixture
+def folder(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a filled SQLite store, which ZRB_STORE_URL names."""
+    folder = tmp_path / "store"
+    fill_folder(folder, sqlite_template)
+    monkeypatch.setenv("ZRB_STORE_URL", str(folder / "store.db"))
+    return folder
 
 
 @pytest.fixture

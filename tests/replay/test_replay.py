@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.operations.test_fork import TASKS, Scenario, ScenarioRun, state, steps
 from tests.support.commands import Commands
 from tests.support.rows import all_rows, faults
+from tests.support.scenarios import TASKS, Scenario, ScenarioRun, state, steps
 from tests.support.scripts import Scripts
 from zrb_store import Store, open_store
 from zrb_store.replay.scratch import find_attempt, prepare

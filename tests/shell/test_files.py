@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.test_steps import ON_SQLITE, steps
-from tests.steps.test_threads import is_waiting
+from tests.shell.conftest import ON_SQLITE, steps
 from tests.support.postgres import wait_until
-from tests.support.rows import faults
+from tests.support.rows import faults, is_waiting
 from tests.support.scripts import Scripts
 from zrb_store import Store, open_store
 from zrb_store.db.transaction import Transaction

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.crash_scripts import kill_scripts
+from tests.shell.conftest import ON_SQLITE, steps
 from tests.support.commands import Commands
 from tests.support.postgres import wait_until
 from tests.support.rows import faults, query
@@ -23,19 +24,11 @@ from zrb_store.process import has_living_member
 from zrb_store.queries.steps import NewStep
 
 pytestmark = pytest.mark.slow
-ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
 def scripts(location: str, tmp_path: Path) -> Scripts:
     return Scripts(tmp_path, location)
-
-
-def steps(store: Store) -> list[tuple[str, str]]:
-    """Return name and status of each attempt of a step, in order."""
-    return [
-        tuple(row) for row in query(store, "SELECT step, status FROM zrb_attempt WHERE step_of IS NOT NULL ORDER BY id")
-    ]
 
 
 @pytest.mark.promise(number=9)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.steps.test_steps import Boom, attempt_of, failing, recorded
+from tests.support.steps import Boom, attempt_of, failing, recorded
 from zrb_store import Attempt, AttemptClosed, LeaseLost, Run, Store, ZrbStoreError, open_store, step
 from zrb_store.testing import Crash, crash_at, expire_lease
 from zrb_store.xcom import Xcoms

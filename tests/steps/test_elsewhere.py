@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.steps.test_steps import Boom, Counted, attempt_of, failing
 from tests.support.attempts import failing as failing_attempt
 from tests.support.consumers import deliveries_of
 from tests.support.processes import Child
 from tests.support.rows import all_rows, states
+from tests.support.steps import Boom, Counted, attempt_of, failing
 from zrb_store import Attempt, LeaseLost, StepUncertain, Store, Xcom, open_store, step
 from zrb_store.testing import Crash, crash_at, expire_lease
 

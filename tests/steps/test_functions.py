@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.steps.test_steps import attempt_of, recorded
+from tests.support.steps import attempt_of, recorded
 from zrb_store import Attempt, InvalidArgument, Store
 
 pytestmark = pytest.mark.usefixtures("sound")

@@ -6,12 +6,12 @@ import shlex
 
 import pytest
 
-from tests.cli.test_changing import changes
-from tests.steps.test_steps import Boom, Counted, attempt_of, failing, recorded
 from tests.support.commands import Commands
 from tests.support.processes import Child
 from tests.support.rows import all_rows
 from tests.support.runners import begin_a_step_and_hang
+from tests.support.sessions import changes
+from tests.support.steps import Boom, Counted, attempt_of, failing, recorded
 from zrb_store import InputsDiffer, StepUncertain, Store, Xcom
 from zrb_store.inspect.resume import Reruns
 from zrb_store.process import identity

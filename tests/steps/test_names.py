@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.steps.test_steps import Boom, Counted, attempt_of, failing, recorded
+from tests.support.steps import Boom, Counted, attempt_of, failing, recorded
 from zrb_store import Attempt, InputsDiffer, StepUncertain, Store
 from zrb_store.codec.arguments import call_text
 from zrb_store.db.transaction import set_callback

@@ -9,9 +9,9 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from tests.steps.test_steps import Boom
 from tests.support.processes import DEADLINE, children
 from tests.support.rows import query
+from tests.support.steps import Boom
 from zrb_store import Attempt, Run, Store, Xcom, open_store
 
 pytestmark = pytest.mark.usefixtures("sound")

@@ -6,57 +6,16 @@ import asyncio
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.support.rows import query
+from tests.support.steps import Boom, Counted, attempt_of, failing, recorded
 from zrb_store import AttemptClosed, InputsDiffer, InvalidArgument, StepUncertain, Store, ZrbStoreError, step
 from zrb_store.attempt import Attempt
-from zrb_store.queries import attempts
-from zrb_store.records import AttemptRecord
 from zrb_store.testing import Crash, crash_at, expire_lease
-
-
-class Boom(Exception):
-    """Raised by the tests' own functions."""
-
-
-def failing(*_: object) -> None:
-    raise Boom
-
-
-@contextlib.contextmanager
-def attempt_of(store: Store, task: str = "convert", *, fails: bool = False) -> Iterator[Attempt]:
-    """Run one attempt of a task in a run of its own."""
-    with (
-        contextlib.suppress(*[Boom] if fails else []),
-        store.session("night").run() as run,
-        run.attempt(task) as attempt,
-    ):
-        yield attempt
-        if fails:
-            raise Boom
-
-
-def recorded(store: Store, step_id: str, number: int = 1) -> AttemptRecord:
-    """Return the attempt STEP_ID#NUMBER of the session `night`."""
-    found = attempts.by_name(store.database, "night", step_id, number)
-    assert found is not None
-    return found
-
-
-class Counted:
-    """A function that counts its calls."""
-
-    def __init__(self, function: Callable[..., object] = lambda *args: list(args)) -> None:
-        self.calls = 0
-        self._function = function
-
-    def __call__(self, *args: object) -> object:
-        self.calls += 1
-        return self._function(*args)
 
 
 @pytest.mark.promise(number=11)

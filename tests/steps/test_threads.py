@@ -9,10 +9,10 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from tests.steps.test_steps import Boom, Counted, attempt_of, failing, recorded
 from tests.support.postgres import wait_until
 from tests.support.processes import Child
-from tests.support.rows import all_rows, query
+from tests.support.rows import all_rows, is_waiting, query
+from tests.support.steps import Boom, Counted, attempt_of, failing, recorded
 from zrb_store import Attempt, AttemptClosed, LeaseLost, Store, ZrbStoreError, open_store, step
 from zrb_store.queries import steps
 from zrb_store.testing import expire_lease
@@ -174,11 +174,6 @@ def test_a_step_that_completes_while_its_attempt_ends_stands(store: Store, locat
         closer.join()
         assert closing == [[]]
         assert attempt.step("page", Counted()) == 7
-
-
-def is_waiting(store: Store) -> bool:
-    """Whether a connection to the server waits for a lock."""
-    return bool(query(store, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
 
 
 def test_a_step_in_a_thread_that_outlives_its_attempt_is_refused_whatever_it_does(store: Store) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.steps.test_steps import Boom, attempt_of, failing, recorded
+from tests.support.steps import Boom, attempt_of, failing, recorded
 from zrb_store import Attempt, AttemptClosed, Store, ZrbStoreError, step
 from zrb_store.db.transaction import set_callback
 from zrb_store.xcom import current_attempt

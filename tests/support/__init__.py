@@ -3,15 +3,20 @@
 Stores
     postgres, replication, pgbouncer, proxy: servers, a standby, a pooler, a proxy that cuts connections
     places: many stores, one after the other
-    rows, steps, statements: rows without the API, rows of steps, statements that a test changes
+    rows, tables, statements: rows and tables without the API, statements that a test changes
     next_release: a copy of the package with a second revision
 What happens in them
-    attempts, consumers, waits: begin an attempt and let it fail, consume, wait
+    attempts, steps, consumers, waits: begin an attempt or a step and let it fail, consume, wait
+    holders: processes that hold a value when they die, and leases that have become old
+    pruning: sessions that have become old
+    scenarios: random attempts that push, take, fail and die
     sessions, stepping, history, completed: sessions with steps, with much behind them, or completed, for readers
+    findings: what `doctor` finds
     sql_page: the store that docs/reference/sql.md is about
 Processes
-    processes: children that run a function and end with the test; their functions: workers (queues), runners (sessions)
+    processes, workers, runners: children that end with the test, and their functions, of queues and of sessions
     forks: a fork of the test's own process
+    rights: the rights of an ordinary user
     clocks: clocks that go wrong, and that a test turns
 Commands and what they print
     commands: `zrb-store` in this process

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import sqlalchemy as sa
+
 from tests.support.postgres import wait_until
 from zrb_store import Store
 from zrb_store.db.clock import Clock
+from zrb_store.db.tables import value as value_table
 from zrb_store.db.transaction import Transaction
 
 
@@ -37,3 +40,10 @@ def turn_until(clock: Clock, is_so: Callable[[], bool], problem: Callable[[], st
         return is_so()
 
     wait_until(happened, problem)
+
+
+def let_pass(store: Store, seconds: float) -> None:
+    """Let all delays be over earlier by this time."""
+    earlier = value_table.c.due_at - round(seconds * 1_000_000)
+    changed = sa.update(value_table).where(value_table.c.due_at.is_not(None)).values(due_at=earlier)
+    store.database.transact(lambda transaction: transaction.execute(changed))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
 import sqlalchemy as sa
 
-from tests.support.attempts import Broken
-from tests.support.rows import query
+from tests.support.attempts import Broken, failing, start
+from tests.support.rows import query, states
 from zrb_store import (
     LeaseLost,
     Run,
@@ -91,3 +92,24 @@ def hold_a_delivery(pipe: Connection, location: str, session: str) -> None:
                 pipe.send("the queue is empty")
         except LeaseLost as error:
             pipe.send(str(error))
+
+
+_numbers = itertools.count(1)
+
+
+def deliver(store: Store, do: Callable[[], Any], times: int = 1) -> None:
+    """Let attempts of as many workers call `do` and fail."""
+    for _ in range(times):
+        run = start(store, f"worker-{next(_numbers)}")
+        failing(run, "convert", do)
+        run.end("failed")
+
+
+def fates(store: Store, session: str = "inbox", queue: str = "files") -> list[tuple[Any, str, int]]:
+    """Return each value that was ever in the queue with its state and its count of deliveries."""
+    counts = query(
+        store,
+        "SELECT v.failed_deliveries FROM zrb_value v JOIN zrb_queue q ON q.id = v.queue_id JOIN zrb_session s "
+        f"ON s.id = q.session_id WHERE s.name = '{session}' AND q.name = '{queue}' ORDER BY v.seq",
+    )
+    return [(*one, count) for one, (count,) in zip(states(store, session, queue), counts, strict=True)]

@@ -5,13 +5,23 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from tests.support.sessions import etl, inbox
-from zrb_store import Store
+from tests.support.steps import fill_with_steps
+from tests.support.waits import start
+from zrb_store import Store, codec
 from zrb_store.db import REVISION_SQL
+from zrb_store.operations import prune
+from zrb_store.operations.mark import mark
+from zrb_store.operations.values import replace, requeue
+from zrb_store.queries import output
+from zrb_store.queries.chunks import LONGEST
+from zrb_store.queries.output import OutputLine
+from zrb_store.runtime import lease
 
 
 def fill_with_much(store: Store) -> None:
@@ -73,3 +83,56 @@ def check_statements(store: Store, most: int, read: Callable[[Store], Any]) -> N
             sorts = "TEMP B-TREE FOR ORDER BY" in step and "zrb_session.id" in sql.partition("FROM")[0]
             assert may_sort or not sorts, sql
     driver.close()
+
+
+def fill_with_history(store: Store) -> None:
+    """Do everything that can happen to a store: failed and resumed runs, give-backs, forks, marks, pruning."""
+    inbox = store.session("inbox").xcom["files"]
+    inbox.extend(range(6))
+    first = store.session("etl").run(task="load").start()
+    done, failing, running = first.begin("extract"), first.begin("load"), first.begin("watch")
+    for number in range(2):
+        said = [
+            OutputLine(1_795_000_000_000_000 + number, "stdout", f"line {number}"),
+            OutputLine(1, "print", "\u00e9\0"),
+        ]
+        end = output.end_of(store.database, done.id)
+        store.database.transact(lambda each: output.add(each, done.id, end, said, 100))  # noqa: B023
+    done.complete(store.session("inbox").xcom.bound_to(done)["files"].pop())
+    taking = store.session("inbox").xcom.bound_to(failing)["files"]
+    taking.pop()
+    taking.rotate()
+    poison = store.session("inbox").xcom["poison"]
+    poison.max_deliveries = 1
+    poison.extend(["deadly", "harmless"])
+    store.session("inbox").xcom.bound_to(failing)["poison"].clear()
+    store.session("inbox").xcom["poison"].extend(["deadly", "too"])
+    for _ in range(2):
+        store.session("inbox").xcom.bound_to(failing)["poison"].pop()
+    store.session("etl").xcom.bound_to(running)["log"].push("orphan")
+    failing.fail(ValueError("no"))
+    requeue(store.database, ["inbox/poison#4"])
+    replace(store.database, "inbox/poison#4", codec.encode("mended"), None)
+    with store.session("reader").run() as reading, reading.attempt("read") as reader:
+        reader.complete(store.session("etl").xcom["log"].pop())
+    first.end("failed")
+    mark(store.database, "etl", "watch")
+    store.fork("etl", from_task="load", name="again")
+    again = store.session("etl").run(task="load").start()
+    again.task("load", lambda: "loaded")
+    extracted = again.completed("extract")
+    assert extracted is not None
+    again.give_back(extracted, "forced")
+    again.task("extract", lambda: 1)
+    again.end("completed")
+    under_way = store.session("under-way").run().start()
+    under_way.begin("t").xcom["q"].push(1)
+    lease.stop_renewing(under_way)  # do not renew the lease while tests look at it, nor end the run
+    store.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = lease_expires_at + 3600000000"))
+    list(prune.prune(store.database, prune.Policy(older_than=timedelta(0), statuses=("open",))))
+    inbox.clear()
+    inbox.extendleft([1, 2])
+    store.session("inbox").xcom["long"].push("x" * LONGEST)  # with its quotes it takes two chunks
+    fill_with_steps(store, "etl/load#1", running=False)
+    fill_with_steps(store, "under-way/t#1", running=True)
+    start(store)

@@ -372,3 +372,17 @@ def programs(folder: Path) -> Path:
                 shutil.copytree(libraries, folder / libraries.name)
         return copy / "bin"
     return programs
+
+
+@contextlib.contextmanager
+def stopped_server(server: Server) -> Iterator[None]:
+    processes = server.processes()
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    for process in processes:
+        wait_until(lambda process=process: process.status() == psutil.STATUS_STOPPED, lambda: "it does not stop")  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGCONT)

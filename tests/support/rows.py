@@ -102,3 +102,8 @@ def seqs(store: Store, session: str, queue: str = "q") -> list[int]:
             "ORDER BY v.seq",
         )
     ]
+
+
+def is_waiting(store: Store) -> bool:
+    """Whether a connection to the server waits for a lock."""
+    return bool(query(store, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))

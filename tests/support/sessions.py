@@ -10,13 +10,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from zrb_store import Store
+from tests.support.commands import Commands
+from zrb_store import Store, open_store
 from zrb_store.db.engine import Database
+from zrb_store.db.tables import change
 from zrb_store.inspect.log import log
 from zrb_store.inspect.show import open_session
+from zrb_store.process import identity
 from zrb_store.records import AttemptRecord, Lazy, RunRecord
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"
@@ -149,3 +153,33 @@ def _validator(shape: str) -> Draft202012Validator:
         [(name, Resource.from_contents(schema)) for name, schema in schemas().items()]
     )
     return Draft202012Validator(schemas()[f"{shape}.json"], registry=registry)
+
+
+def changes(store: Store) -> list[tuple[str, str | None, str | None]]:
+    """Return the recorded changes, oldest first, after checking that this process made them."""
+    columns = (change.c.action, change.c.session, change.c.detail, change.c.user, change.c.host, change.c.pid)
+    rows = store.database.execute(sa.select(*columns).order_by(change.c.id))
+    me = identity()
+    assert {row[3:] for row in rows} <= {(me.user, me.host, me.pid)}
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def events(command: Commands, value: str) -> list[tuple[str, str | None, str | None]]:
+    """Return each event of a value's history: what happened, by whom, and which other value it refers to."""
+    document = parse("trace", command.ok("trace", value, "--format", "json"))
+    assert parse_lines("event", command.ok("trace", value, "--format", "jsonl")) == document["events"]
+    times = [one["at"] for one in document["events"]]
+    assert times == sorted(times)
+    return [(one["event"], one["by"], one["value"]) for one in document["events"]]
+
+
+def fill_folder(folder: Path, template: Path) -> None:
+    """Make a folder with a SQLite store in it that has long values, a session that failed, and one that completed."""
+    folder.mkdir()
+    path = folder / "store.db"
+    path.write_bytes(template.read_bytes())
+    with open_store(path) as store:
+        inbox(store, "a.csv", "b.csv", "long name " * 30)
+        etl(store, "etl-24", broken=True)
+        etl(store, "etl-25", broken=False)
+        store.session("inbox").xcom["files"].push({"key": "long value " * 30})

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
 
 from zrb_store import Store
+from zrb_store.attempt import Attempt
 from zrb_store.db.dialect import new_id
 from zrb_store.db.tables import attempt
 from zrb_store.queries import attempts
+from zrb_store.records import AttemptRecord
 
 
 def insert_step(store: Store, parent: str, step: str, number: int, *, attempt_number: int = 1, **columns: Any) -> int:
@@ -75,3 +79,43 @@ def fill_with_steps(store: Store, parent: str, *, running: bool) -> None:
             f"WHERE s.name = '{session}' AND q.name = 'pages')"
         )
     )
+
+
+class Boom(Exception):
+    """Raised by the tests' own functions."""
+
+
+def failing(*_: object) -> None:
+    raise Boom
+
+
+@contextlib.contextmanager
+def attempt_of(store: Store, task: str = "convert", *, fails: bool = False) -> Iterator[Attempt]:
+    """Run one attempt of a task in a run of its own."""
+    with (
+        contextlib.suppress(*[Boom] if fails else []),
+        store.session("night").run() as run,
+        run.attempt(task) as attempt,
+    ):
+        yield attempt
+        if fails:
+            raise Boom
+
+
+def recorded(store: Store, step_id: str, number: int = 1) -> AttemptRecord:
+    """Return the attempt STEP_ID#NUMBER of the session `night`."""
+    found = attempts.by_name(store.database, "night", step_id, number)
+    assert found is not None
+    return found
+
+
+class Counted:
+    """A function that counts its calls."""
+
+    def __init__(self, function: Callable[..., object] = lambda *args: list(args)) -> None:
+        self.calls = 0
+        self._function = function
+
+    def __call__(self, *args: object) -> object:
+        self.calls += 1
+        return self._function(*args)

@@ -106,3 +106,6 @@ def await_screen(master: int, screen: Screen, is_reached: Callable[[list[str]], 
 def plain(text: str) -> str:
     """Return the text without escape sequences."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+JOINED = "می\u200cخواهم 👨\u200d👩\u200d👧 ❤\ufe0f\u200d🔥 क्\u200dष"  # noqa: RUF001 - Persian

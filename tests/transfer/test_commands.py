@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.inspect.test_doctor import fill_with_history
 from tests.support.commands import Commands
+from tests.support.history import fill_with_history
 from tests.support.postgres import wait_until
 from tests.support.sessions import parse_lines
-from tests.transfer.test_transfer import comparable, exported
+from tests.transfer.exports import comparable, exported
 from zrb_store import Store, open_store
 from zrb_store.operations.copy import FIELDS
 from zrb_store.render import terminal as its_terminal

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.transfer.test_transfer import exported, imported
+from tests.transfer.exports import exported, forged, imported, refusal
 from zrb_store import Store, ZrbStoreError
 from zrb_store.transfer.lines import HashChain, write_lines
 
@@ -24,15 +24,6 @@ def test_the_format(store: Store) -> None:
     assert content[3]["data"] == '"é"'
     assert exported(store) == exported(store)
     assert [json.loads(line)["record"] for line in write_lines([])] == ["zrb-store", "end"]
-
-
-def refusal(store: Store, content: bytes) -> str:
-    """Import what must be refused without writing anything, and return the error message."""
-    with pytest.raises(ZrbStoreError) as error:
-        imported(store, content)
-    assert store.sessions() == []
-    assert len(str(error.value).splitlines()) == 1
-    return str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -68,16 +59,6 @@ def test_every_changed_character_is_found(empty_store: Store, sample_export: byt
     spaced = sample_export[place : place + 1] in b"\n" and byte in b" \t\r\n"
     if not spaced:
         assert "damaged" in refusal(empty_store, changed)
-
-
-def forged(*changes: tuple[int, dict[str, Any]], content: bytes) -> bytes:
-    """Return an export with changed records and correct hashes, as somebody could forge it."""
-    records = [json.loads(line) for line in content.splitlines()[1:-1]]
-    for record in records:
-        del record["sha256"]
-    for place, change in changes:
-        records[place] |= change
-    return "\n".join(write_lines(records)).encode()
 
 
 @pytest.mark.parametrize(

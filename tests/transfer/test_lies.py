@@ -16,20 +16,18 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from jsonschema import ValidationError
 
-from tests.inspect.test_doctor import doctor_findings, fill_with_history
+from tests.support.findings import doctor_findings
+from tests.support.history import fill_with_history
 from tests.support.sessions import check
-from tests.transfer.test_format import forged, refusal
-from tests.transfer.test_transfer import exported, imported
+from tests.transfer.exports import WRONG, exported, forged, imported, refusal
 from zrb_store import Store, open_store
 from zrb_store.db import tables
 from zrb_store.db.columns import TABLES, ColumnRule
 from zrb_store.operations.copy import FIELDS
-from zrb_store.queries.invariants import INVARIANTS
 
 _FAR = 2**62
 ETL = "etl"
 
-WRONG = {invariant.name: invariant.wrong for invariant in INVARIANTS}
 
 # The kind of a line, a change, and the error message or the invariant. Changed is the first line of that kind in the
 # session etl.

@@ -11,9 +11,7 @@ import sqlalchemy as sa
 
 from tests.support.rows import query
 from tests.support.steps import fill_with_steps
-from tests.transfer.test_format import forged, refusal
-from tests.transfer.test_lies import WRONG
-from tests.transfer.test_transfer import exported, imported
+from tests.transfer.exports import WRONG, exported, forged, imported, refusal
 from zrb_store import Store, open_store
 from zrb_store.operations.copy import copy
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import os
@@ -20,11 +19,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.inspect.test_doctor import doctor_findings, fill_with_history
-from tests.operations.test_fork import Scenario, ScenarioRun, steps
+from tests.support.findings import doctor_findings
+from tests.support.history import fill_with_history
 from tests.support.postgres import StoreSchemas
 from tests.support.rows import query
+from tests.support.scenarios import Scenario, ScenarioRun, steps
 from tests.support.sessions import logged, show
+from tests.transfer.exports import comparable, exported, imported
 from zrb_store import InvalidArgument, SessionNotFound, Store, ZrbStoreError, codec, open_store
 from zrb_store.db import tables
 from zrb_store.db import transaction as db_transaction
@@ -35,29 +36,6 @@ from zrb_store.operations.values import push
 from zrb_store.queries import by_hand
 from zrb_store.transfer.export import export
 from zrb_store.transfer.importing import import_sessions
-
-
-def exported(store: Store, *names: str) -> bytes:
-    return b"".join(line.encode() + b"\n" for line in export(store.database, names or None))
-
-
-def comparable(content: bytes) -> list[dict[str, Any]]:
-    """Return the records without hashes, and each tick as its rank among them, since an import numbers anew."""
-    records = [json.loads(line) for line in content.splitlines()]
-    places = [
-        (record, name)
-        for record in records
-        for name, tick in record.items()
-        if name.endswith("_tick") and tick is not None
-    ]
-    ranks = {tick: rank for rank, tick in enumerate(sorted({record[name] for record, name in places}))}
-    for record, name in places:
-        record[name] = ranks[record[name]]
-    return [{name: field for name, field in record.items() if name != "sha256"} for record in records]
-
-
-def imported(store: Store, content: bytes, rename: dict[str, str] | None = None) -> int:
-    return import_sessions(store.database, io.BytesIO(content), "the file", rename)
 
 
 def shown(store: Store) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.give_back.test_reclaim import age_lease, hold_a_value
 from tests.support.commands import Commands
+from tests.support.holders import age_lease, hold_a_value
 from tests.support.processes import Child
 from tests.support.rows import all_rows, faults, until_it_lives
 from tests.support.sessions import parse

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.give_back.test_reclaim import age_lease
 from tests.support.commands import Commands
 from tests.support.consumers import two_deaths
+from tests.support.holders import age_lease
 from tests.support.processes import Child
 from tests.support.rows import all_rows
 from tests.support.runners import hold_a_run

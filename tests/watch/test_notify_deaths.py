@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.give_back.test_reclaim import age_lease, age_suspicion, hold_a_value
 from tests.support.attempts import failing, start
 from tests.support.commands import Commands
+from tests.support.holders import age_lease, age_suspicion, hold_a_value
 from tests.support.processes import Child
 from tests.support.rows import all_rows
 from tests.support.runners import hold_a_run

@@ -15,9 +15,9 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client import parser
 
-from tests.give_back.test_reclaim import hold_a_value
 from tests.support.attempts import acting_as
 from tests.support.commands import Commands
+from tests.support.holders import hold_a_value
 from tests.support.processes import Child
 from tests.support.rows import query
 from tests.support.runners import hold_a_run

@@ -359,3 +359,8 @@ def is_up(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def files_with(zrb: Zrb, text: str) -> list[str]:
+    """Return the files of the store that contain this text."""
+    return [file.name for file in zrb.db.parent.glob("store.db*") if text.encode() in file.read_bytes()]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.zrb.conftest import Zrb, lines
-from tests.zrb.test_secrets import files_with
+from tests.zrb.conftest import Zrb, files_with, lines
 from zrb_store import codec
 
 pytestmark = pytest.mark.slow

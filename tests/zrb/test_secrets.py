@@ -8,17 +8,12 @@ import signal
 import pytest
 
 from tests.support.sessions import logged
-from tests.zrb.conftest import Zrb, lines
-from tests.zrb.test_names import INPUTS, TASKS, start
+from tests.zrb.conftest import Zrb, files_with, lines
+from tests.zrb.etl import INPUTS, TASKS, start
 from zrb_store import codec
 from zrb_store.db.location import store_url
 
 pytestmark = pytest.mark.slow
-
-
-def files_with(zrb: Zrb, text: str) -> list[str]:
-    """Return the files of the store that contain this text."""
-    return [file.name for file in zrb.db.parent.glob("store.db*") if text.encode() in file.read_bytes()]
 
 
 @pytest.mark.promise(number=9)

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from tests.zrb.conftest import Zrb, only
+from tests.zrb.workflows import CHAIN, UNDISTURBED
 
 EXAMPLE_CMD = """
 from zrb import cli, CmdTask
@@ -47,33 +48,11 @@ cli.add_task(task2)
 # and then task2 will execute and retrieve the data.
 """
 
-CHAIN = """
-@make_task(name="count", retries=0)
-def count(ctx):
-    ran("count")
-    ctx.xcom["rows"].extend([1, 2, 3])
-    return 3
-
-@make_task(name="load", upstream=count, retries=0)
-async def load(ctx):
-    first = not ran("load")
-    row = ctx.xcom["rows"].pop()
-    ctx.xcom["loaded"].push([row, "half" if first and HALF else "whole"])
-    if first and HALF:
-        await HALF(ctx)
-    return {"sum": row + ctx.xcom["count"].peek()}
-
-@make_task(name="report", upstream=load, retries=0, group=cli)
-def report(ctx):
-    ran("report")
-    return f"{ctx.xcom['load'].pop()} {list(ctx.xcom['rows'])} {list(ctx.xcom['loaded'])}"
-"""
 MENDABLE = """
 async def HALF(ctx):
     if not exists("mended"):
         raise RuntimeError("the disk is full")
 """
-UNDISTURBED = "{'sum': 4} [2, 3] [[1, 'whole']]"
 
 
 @pytest.mark.every_release

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from tests.queues.test_delays import let_pass
 from tests.support.attempts import Broken, acting_as, failing, start
+from tests.support.clocks import let_pass
 from zrb_store import Run, Store, codec
 from zrb_store.operations.values import pop, push, requeue, requeue_all
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.page.browser.reports import is_once_below, processor_time, write
-from tests.page.test_report import ATTEMPTS, STEPS, VALUES, Document, insert
+from tests.page.documents import ATTEMPTS, STEPS, VALUES, Document, insert
 from zrb_store import open_store
 
 pytestmark = pytest.mark.slow

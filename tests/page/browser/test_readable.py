@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from tests.cli.test_output import JOINED
 from tests.page.browser.reports import write
 from tests.support.commands import Commands
+from tests.support.terminals import JOINED
 from zrb_store import Store, codec
 from zrb_store.inspect.trace import trace
 from zrb_store.masking import printable

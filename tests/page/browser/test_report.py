@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.page.browser.reports import SERIOUS, demo, faults, write
-from tests.page.test_report import MARKUP, hostile_session
+from tests.page.documents import MARKUP, hostile_session
 from tests.support.scripts import Scripts
 from zrb_store import Store, Waiting, wait
 

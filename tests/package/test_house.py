@@ -1,0 +1,83 @@
+"""The house of the tests: what a test shares lies in a module of helpers, and each folder and helper is listed."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from pathlib import Path
+
+import pytest
+
+from tests import support
+from tests.package.modules import ROOT
+
+TESTS = ROOT / "tests"
+FILES = sorted(TESTS.rglob("*.py"))
+HELPERS = sorted(path.stem for path in (TESTS / "support").glob("[!_]*.py"))
+
+
+def imported(source: str) -> set[str]:
+    """Return the modules, and what may be modules, that code imports anywhere."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.update({str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)})
+    return found
+
+
+@functools.cache
+def imports_of_files() -> dict[Path, set[str]]:
+    """Return what each file of the tests imports."""
+    return {path: imported(path.read_text(encoding="utf-8")) for path in FILES}
+
+
+def modules_of_tests(names: set[str]) -> set[str]:
+    """Return the names that are modules of tests."""
+    return {name for name in names if re.fullmatch(r"tests\.(\w+\.)*test_\w+", name)}
+
+
+def test_no_test_or_helper_imports_a_test() -> None:
+    found = {str(path.relative_to(ROOT)): modules_of_tests(names) for path, names in imports_of_files().items()}
+    assert {path: names for path, names in found.items() if names} == {}, "move what is shared to a module of helpers"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from tests.queues.test_order import first",
+        "import tests.queues.test_order",
+        "def f():\n    from tests.queues import test_order",
+        "from tests.page.browser.test_page import title as title",
+    ],
+)
+def test_an_import_of_a_test_is_found(source: str) -> None:
+    assert len(modules_of_tests(imported(source))) == 1
+
+
+def test_the_index_of_support_names_each_module_once() -> None:
+    assert support.__doc__
+    indented = "\n".join(line for line in support.__doc__.splitlines() if line.startswith("    "))
+    listed = re.findall(r"\b[a-z_]+(?=[,:(]| \()", re.sub(r":[^\n]*", ":", indented))
+    assert sorted(listed) == HELPERS
+
+
+@pytest.mark.parametrize("helper", HELPERS)
+def test_what_lies_in_support_is_needed_by_several_folders(helper: str) -> None:
+    name = f"tests.support.{helper}"
+    users = {path.parent for path, names in imports_of_files().items() if name in names}
+    assert len(users) > 1, "move it to the folder that needs it"
+
+
+def test_each_folder_is_in_the_table_of_contributing() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `.*$", page.partition("## Tests\n")[2].partition("\n## ")[0], re.MULTILINE)
+    listed = {name for row in rows for name in re.findall(r"`([\w/]+)`", row.split("|")[1])}
+    folders = {path.parent.relative_to(TESTS).parts[0] for path in FILES if path.parent != TESTS}
+    assert folders == listed
+
+
+def test_only_the_conftest_lies_in_no_folder() -> None:
+    assert {path.name for path in FILES if path.parent == TESTS} == {"__init__.py", "conftest.py"}
