@@ -9,17 +9,20 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from zrb_store.db.clock import clock
 from zrb_store.db.core import sa
 from zrb_store.db.dialect.sqlite import BUSY, primary_code
-from zrb_store.db.engine import dialect_of
 from zrb_store.db.location import shown_url
-from zrb_store.errors import InvalidArgument, ZrbStoreError
+from zrb_store.db.patience import Patience
+from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import mask_text, one_line
-from zrb_store.own_tables import done
+from zrb_store.own_tables import done, places
 from zrb_store.own_tables.guard import has_ended
 
 _CONFLICTS = ("40001", "40P01")  # SQLSTATEs of a serialization failure and of a deadlock
-_DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
+# SQLSTATEs of a connection that was lost, and of one that the server cannot take at the moment.
+_GONE = ("08", "57P", "25P03", "25P04", "53300")
+_PAUSE = 0.05  # seconds
 
 
 class UserDatabase:
@@ -32,17 +35,36 @@ class UserDatabase:
                 f"{what} needs an engine of SQLAlchemy, not a {type(engine).__name__}: "
                 "`sqlalchemy.create_engine(...)`, or `create_async_engine(...)` with a coroutine function"
             )
-        if engine.dialect.name not in _DRIVERS:
+        if engine.dialect.name not in ("postgresql", "sqlite"):
             raise InvalidArgument(f"{what} needs PostgreSQL or SQLite, not {engine.dialect.name}")
         self.engine = engine
         self.is_async = engine.dialect.is_async
         self.is_sqlite = engine.dialect.name == "sqlite"
-        path = engine.url.database or ""
-        if self.is_sqlite and path in ("", ":memory:"):
-            raise InvalidArgument(f"{what} needs a database that outlives this process: name a file of SQLite")
-        self.name = Path(path).name
         self.pause = pause
         self._what = what
+
+    @property
+    def name(self) -> str:
+        """Its name, for people."""
+        place = places.known(self.engine)
+        return Path(self.engine.url.database or "your database").name if place is None else place.name
+
+    def find(self, patience: Patience) -> places.Place:
+        """Return where it is; the first time, ask it, and wait for that as long as operations of the store wait."""
+        wait = DatabaseWait(self, patience)
+        while True:
+            try:
+                place = places.place_of(self.engine)
+            except (sa.exc.DBAPIError, OSError) as error:  # asyncpg raises those of the system
+                if not self.is_gone(error):
+                    raise StoreUnavailable(f"{self._what} cannot use {self.name}: {self.reason(error)}") from error
+                wait.for_answer(error, self._what)
+            else:
+                if place.file == "":
+                    raise InvalidArgument(
+                        f"{self._what} needs a database that outlives this process: name a file of SQLite"
+                    )
+                return place
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
@@ -98,14 +120,25 @@ class UserDatabase:
         cause = _driver_error(error)
         if isinstance(cause, sqlite3.Error):
             return primary_code(cause) in BUSY
-        return (getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)) in _CONFLICTS
+        return _state(cause) in _CONFLICTS
 
     def is_gone(self, error: BaseException) -> bool:
         """Whether the connection was lost, or none can be made at the moment."""
-        if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
+        if self.is_sqlite:
+            return False
+        if isinstance(error, OSError) or (isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated):
             return True
-        hooks = dialect_of(self.engine.url.set(drivername=_DRIVERS[self.engine.dialect.name]))
-        return not self.is_sqlite and hooks.is_gone(_driver_error(error))
+        cause = _driver_error(error)
+        if state := _state(cause):
+            return state.startswith(_GONE)
+        from zrb_store.db.dialect.postgresql import is_temporary
+
+        return isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)) and is_temporary(str(cause))
+
+    def is_missing(self, error: BaseException) -> bool:
+        """Whether a statement was refused because there is no table `zrb_store_done`."""
+        cause = _driver_error(error)
+        return _state(cause) == "42P01" or f"no such table: {done.NAME}" in str(cause)
 
     def holder(self, key: done.Key) -> str:
         """Say who has to be ended, because an earlier try of an execution is still open."""
@@ -119,7 +152,7 @@ class UserDatabase:
 
     def _writer(self) -> str:
         """Say which process holds the write lock of the file, as Linux tells."""
-        files = [Path(f"{self.engine.url.database}{suffix}") for suffix in ("", "-shm", "-journal")]
+        files = [Path(f"{places.place_of(self.engine).file}{suffix}") for suffix in ("", "-shm", "-journal")]
         with contextlib.suppress(OSError, ValueError, IndexError):
             inodes = {file.stat().st_ino for file in files if file.exists()}
             for line in Path("/proc/locks").read_text().splitlines():
@@ -129,6 +162,33 @@ class UserDatabase:
         return "end the process that holds it (`fuser` names those that have it open)"
 
 
+class DatabaseWait:
+    """The waiting of one operation for a user's database, which takes as long as operations of the store wait."""
+
+    def __init__(self, database: UserDatabase, patience: Patience) -> None:
+        self._database = database
+        self._patience = patience
+        self._deadline = clock.monotonic() + patience.timeout
+
+    def pause(self) -> bool:
+        """Pause before the next try; return False instead if the time is over."""
+        if clock.monotonic() >= self._deadline or self._patience.is_overdue:
+            return False
+        self._database.pause(_PAUSE)
+        return True
+
+    def for_answer(self, error: BaseException, what: str, more: str = "") -> None:
+        """Pause because the database does not answer, and raise an error if the time is over."""
+        if not self.pause():
+            database = self._database
+            raise StoreUnavailable(f"{what} cannot reach {database.name}: {database.reason(error)}{more}") from error
+
+
 def _driver_error(error: BaseException) -> BaseException:
     """Return the driver's error, if SQLAlchemy has wrapped it."""
     return getattr(error, "orig", None) or error
+
+
+def _state(cause: BaseException) -> str | None:
+    """Return the SQLSTATE of a driver's error, if it has one."""
+    return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)

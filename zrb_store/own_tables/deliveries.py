@@ -76,12 +76,13 @@ class DeliveryTransaction:
         if found is None or not delivery.is_open:
             attempt.refuse_if_closed()
             raise ZrbStoreError(f"{self._what} cannot begin: the delivery has ended")
+        database.find(attempt.database)
         key = done.Key(found.identity, "value", delivery.place[1], str(delivery.seqs[0]), found.cycle)
         is_store = store.is_store(database.engine, attempt.database)
         proof = InStore(attempt, lambda _: attempt.complete()) if is_store else InRow(attempt, key, delivery.place[0])
         self._once = Once(database, key, proof, self._what, attempt.database)
         begun = self._once.begin()
-        if isinstance(begun, done.CommittedRow):
+        if isinstance(begun, str):
             delivery.complete()
             with database.engine.connect() as closed:
                 return closed

@@ -8,30 +8,26 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
-from zrb_store.db.clock import clock
 from zrb_store.db.core import sa
-from zrb_store.db.engine import Database
+from zrb_store.db.patience import Patience
 from zrb_store.db.transaction import failpoint
 from zrb_store.errors import StepUncertain, StoreUnavailable
 from zrb_store.own_tables import done
-from zrb_store.own_tables.database import UserDatabase
+from zrb_store.own_tables.database import DatabaseWait, UserDatabase
 from zrb_store.own_tables.guard import kept_open
 
 MOST_TRIES = 5
 """How often the function runs at most, while the database rolls it back because of other transactions."""
-
-_PAUSE = 0.05  # seconds
 
 
 class Committed(NamedTuple):
     """The result of an execution that is committed."""
 
     data: str  # encoded
-    value: Any = None
-    ran: bool = False  # whether the function has just run: then `value` is what it returned
+    value: Any
 
 
-class NotCommittedError(Exception):
+class NotCommittedError(StoreUnavailable):
     """The connection was lost during a COMMIT that was not executed."""
 
 
@@ -62,38 +58,41 @@ class Proof(Protocol):
 class Once:
     """One execution: it looks whether it has happened, or else lets it happen."""
 
-    def __init__(self, database: UserDatabase, key: done.Key, proof: Proof, what: str, store: Database) -> None:
+    def __init__(self, database: UserDatabase, key: done.Key, proof: Proof, what: str, patience: Patience) -> None:
         """Describe it. `what` names it in messages. It waits for others as long as operations of the store do."""
         self._database = database
         self._key = key
         self._proof = proof
         self._what = what
-        self._store = store
-        self._deadline = clock.monotonic() + store.timeout
+        self._patience = patience
         self.is_unknown = False  # whether nobody knows if it was committed
 
-    def begin(self) -> Begun | done.CommittedRow:
-        """Begin its transaction, or return what is committed. Wait while another transaction has it."""
+    def begin(self) -> Begun | str:
+        """Begin its transaction, or return the result that is committed. Wait while another transaction has it."""
+        wait = DatabaseWait(self._database, self._patience)
         while True:
             stack = contextlib.ExitStack()
             try:
                 connection = stack.enter_context(self._database.transaction())
                 found = self._proof.claim(connection)
-            except sa.exc.DBAPIError as error:
+            except (sa.exc.DBAPIError, OSError) as error:
                 stack.close()
-                self._after_looking(error)
+                self._after_looking(error, wait)
                 continue
             except BaseException:
                 stack.close()
                 raise
+            if found == "held":
+                stack.close()
+                self._wait_for_other(wait)
+                continue
+            self.is_unknown = False
             if found == "ours":
-                self.is_unknown = False
                 return Begun(connection, stack)
             stack.close()
-            if isinstance(found, done.CommittedRow):
-                self.is_unknown = False
-                return found
-            self._wait(None)
+            if found.result is None:
+                raise self._ended_by_itself_error()
+            return found.result
 
     def end(self, begun: Begun, item: Encoded) -> None:
         """Commit its transaction, with the result. If the answer is lost, find out whether it was committed."""
@@ -103,7 +102,7 @@ class Once:
         failpoint("own_tables:inside")
         try:
             begun.connection.commit()
-        except sa.exc.DBAPIError as error:
+        except (sa.exc.DBAPIError, OSError) as error:
             begun.close()
             if not self._database.is_gone(error):
                 raise
@@ -111,7 +110,10 @@ class Once:
             again = self.begin()
             if isinstance(again, Begun):
                 again.close()
-                raise NotCommittedError(self._database.reason(error)) from error
+                raise NotCommittedError(
+                    f"{self._what} is not committed: the connection to {self._database.name} was lost at its COMMIT "
+                    f"({self._database.reason(error)})"
+                ) from error
         failpoint("own_tables:after")
 
     def commit(
@@ -126,8 +128,8 @@ class Once:
         """
         for tries in range(1, MOST_TRIES + 1):
             begun = self.begin()
-            if isinstance(begun, done.CommittedRow):
-                return Committed(self._whole(begun))
+            if isinstance(begun, str):
+                return Committed(begun, codec.decode(begun))
             try:
                 with begun.stack:
                     with self.kept_open(begun):
@@ -137,13 +139,13 @@ class Once:
             except Exception as error:
                 if tries == MOST_TRIES or not self._may_run_again(error):
                     raise
-                tell(
-                    f"{self._what} was rolled back by {self._database.name} ({self._database.reason(error)}): "
-                    f"its function runs again ({tries + 1} of {MOST_TRIES})"
-                )
-                self._database.pause(_PAUSE)
+                why = str(error)
+                if not isinstance(error, NotCommittedError):
+                    why = f"{self._what} was rolled back by {self._database.name} ({self._database.reason(error)})"
+                tell(f"{why}: its function runs again ({tries + 1} of {MOST_TRIES})")
+                DatabaseWait(self._database, self._patience).pause()
             else:
-                return Committed(item.data, value, ran=True)
+                return Committed(item.data, value)
         raise AssertionError
 
     @contextlib.contextmanager
@@ -156,36 +158,29 @@ class Once:
         """Whether nothing was committed, only because of another transaction or a lost connection."""
         return isinstance(error, NotCommittedError) or self._database.is_conflict(error)
 
-    def _after_looking(self, error: Exception) -> None:
+    def _after_looking(self, error: Exception, wait: DatabaseWait) -> None:
         """Decide after an error before anything has run: return to try again, or raise one."""
         database = self._database
-        if _is_missing(error):
+        if database.is_missing(error):
             database.make_table()
-        elif database.is_conflict(error) or database.is_gone(error):
-            self._wait(error)
+        elif database.is_gone(error):
+            unknown = "; whether it was committed is not known: the next attempt finds out"
+            wait.for_answer(error, self._what, unknown * self.is_unknown)
+        elif database.is_conflict(error):
+            self._wait_for_other(wait)
         else:
             with database.engine.connect() as connection:
                 done.is_missing(connection)  # raises an error if it is another table
             raise StoreUnavailable(f"{self._what} cannot use {database.name}: {database.reason(error)}") from error
 
-    def _wait(self, error: Exception | None) -> None:
-        """Pause before the next try. When the usual time is over, say what to do instead."""
-        if clock.monotonic() < self._deadline and not self._store.is_overdue:
-            self._database.pause(_PAUSE)
+    def _wait_for_other(self, wait: DatabaseWait) -> None:
+        """Pause while another transaction is open. When the time is over, say who has to be ended."""
+        if wait.pause():
             return
-        name = self._database.name
-        if error is not None and self._database.is_gone(error):
-            unknown = "; whether it was committed is not known: the next attempt finds out" * self.is_unknown
-            raise StoreUnavailable(f"{self._what} cannot reach {name}: {self._database.reason(error)}{unknown}")
-        holder = self._database.holder(self._key)
+        name, holder = self._database.name, self._database.holder(self._key)
         if self._database.is_sqlite:
             raise StoreUnavailable(f"{self._what} waits for {name}, which another process has locked: {holder}")
         raise StoreUnavailable(f"{self._what} waits for an earlier try, which is still open in {name}: {holder}")
-
-    def _whole(self, found: done.CommittedRow) -> str:
-        if found.result is None:
-            raise self._ended_by_itself_error()
-        return found.result
 
     def _ended_by_itself_error(self) -> StepUncertain:
         key = self._key
@@ -194,15 +189,3 @@ class Once:
             f"out, then delete the row of {done.NAME} in {self._database.name} with identity {key.identity} and item "
             f"{key.item}, or mark it as completed by `zrb-store mark`"
         )
-
-
-def _is_missing(error: BaseException) -> bool:
-    """Whether a database refused a statement because it has no table `zrb_store_done`."""
-    cause = getattr(error, "orig", None) or error
-    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    return state == "42P01" or f"no such table: {done.NAME}" in str(cause)
-
-
-def decoded(committed: Committed) -> Any:
-    """Return the result as the caller gets it."""
-    return committed.value if committed.ran else codec.decode(committed.data)

@@ -10,7 +10,7 @@ from zrb_store.db.core import sa
 from zrb_store.db.engine import Database, joined
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument
-from zrb_store.own_tables import store
+from zrb_store.own_tables import places, store
 from zrb_store.own_tables.guard import has_ended
 
 
@@ -42,7 +42,10 @@ def push(database: Database, insert: Callable[[], None], connection: object) -> 
 def _of_sqlalchemy(connection: sa.Connection, database: Database) -> Transaction:
     if connection.closed or not connection.in_transaction():
         raise _no_transaction_error("`with engine.begin() as connection`")
-    if not store.is_store(connection.engine, database):
+    dialect = connection.dialect
+    if dialect.driver not in store.DRIVERS and dialect.name == database.dialect_name:
+        raise InvalidArgument(f"connection= is one of {dialect.driver}, which cannot push: use psycopg")
+    if not places.place_of_connection(connection).is_of(database):
         raise _elsewhere_error(database)
     if has_ended(connection):  # the driver has not begun yet
         driver: Any = connection.connection.driver_connection
@@ -56,10 +59,10 @@ def _of_sqlalchemy(connection: sa.Connection, database: Database) -> Transaction
 
 def _of_sqlite(driver: sqlite3.Connection, database: Database) -> Transaction:
     try:
-        rows = driver.execute("PRAGMA database_list").fetchall()
+        place = places.in_file(driver.execute(places.IN_FILE).fetchall())
     except sqlite3.ProgrammingError as error:  # it is closed, or of another thread
         raise InvalidArgument(f"connection= cannot be used: {error}") from None
-    if database.dialect_name != "sqlite" or not store.is_file(rows, database):
+    if not place.is_of(database):
         raise _elsewhere_error(database)
     if not driver.in_transaction:
         if driver.isolation_level is None:
@@ -72,9 +75,10 @@ def _of_sqlite(driver: sqlite3.Connection, database: Database) -> Transaction:
 def _of_psycopg(driver: Any, database: Database) -> Transaction:
     if driver.closed or (driver.autocommit and not driver.pgconn.transaction_status):
         raise _no_transaction_error("`with connection.transaction()`")
-    if database.dialect_name != "postgresql" or not store.is_place(driver.execute(store.PLACE).fetchone(), database):
+    cursors = store.Cursors(driver, tuples=True)
+    if not places.on_server(cursors.execute(places.ON_SERVER).fetchone()).is_of(database):
         raise _elsewhere_error(database)
-    return Transaction(store.Cursors(driver, tuples=True), "postgresql")
+    return Transaction(cursors, "postgresql")
 
 
 def _no_transaction_error(advice: str) -> InvalidArgument:

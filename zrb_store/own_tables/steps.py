@@ -15,7 +15,7 @@ from zrb_store.errors import InvalidArgument, LeaseLost, ZrbStoreError
 from zrb_store.names import check_step_name
 from zrb_store.own_tables import done, queries, store
 from zrb_store.own_tables.database import UserDatabase
-from zrb_store.own_tables.once import Once, decoded
+from zrb_store.own_tables.once import Once
 from zrb_store.own_tables.proofs import InRow, InStore
 from zrb_store.own_tables.queries import KIND, Attributes, Execution
 from zrb_store.queries.steps import StepRecord
@@ -57,7 +57,11 @@ def _run(
         if execution is None:
             attempt.refuse_if_closed()
             raise LeaseLost(f"{attempt.full_name} was removed")
-        refuse = functools.partial(_refuse, attempt, execution, claim.name)
+
+        def refuse(known: StepRecord | None) -> None:
+            _refuse(attempt, execution, claim.name, known)
+            database.find(attempt.database)  # before the step begins
+
         attributes = Attributes(database.name, execution.identity).encoded()
         step = attempt.steps.begun_or_stored(claim, once=True, attributes=attributes, refuse=refuse)
         if isinstance(step, StoredResult):
@@ -98,7 +102,7 @@ def _commit(
         raise
     if step.is_open:
         step.complete(Encoded(committed.data, "", 0))
-    return decoded(committed)
+    return committed.value
 
 
 def _refuse(attempt: Attempt, execution: Execution, name: str, known: StepRecord | None) -> None:

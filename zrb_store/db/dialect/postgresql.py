@@ -83,6 +83,13 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())
 _OTHER_HOST = "; add target_session_attrs=read-write to the URL to use a writable host"
 
 
+def is_temporary(text: str) -> bool:
+    """Whether an error without SQLSTATE, of a connection that was not made or was lost, may pass by itself."""
+    if "FATAL:" in text:
+        return any(words in text for words in _TEMPORARY)
+    return not _PERMANENT.search(text)
+
+
 def _may_be_standby(url: sa.URL) -> bool:
     """Whether a URL names several hosts, and takes any of them."""
     hosts = url.query.get("host", "")
@@ -253,10 +260,7 @@ class PostgreSQL(Dialect[ServerConnection]):
             return error.sqlstate.startswith(_GONE)
         if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
             return False
-        text = str(error)
-        if "FATAL:" in text:
-            return any(words in text for words in _TEMPORARY)
-        return not _PERMANENT.search(text)
+        return is_temporary(str(error))
 
     def own_error(self, error: BaseException, *, locked: bool = False) -> ZrbStoreError | None:
         import psycopg
