@@ -1,7 +1,7 @@
 """Kill a workflow at every commit point and at random moments, and check what it leaves behind.
 
 `make crash` runs this module as a program: a thousand kills on each database and a thousand of a zrb task with steps,
-two hundred of zrb and scripts while a command works, a thousand of programs that write to a user's tables, a
+two hundred of zrb and scripts while a command works, five hundred of programs that write to a user's tables, a
 hundred rounds of eight processes that open a new store at once, consumers that are killed for a minute, 5,000 answers
 that race with sessions that park, and outages of 90 s. `make test` kills at each point once and five times at random.
 `python -m tests.faults.crash 200 20 PostgreSQL` does a fifth of it on one database.
@@ -40,7 +40,7 @@ from tests.faults.crash_waits import race, race_zrb
 from tests.faults.elsewhere import lose_the_server, outlive, suspend
 from tests.faults.fire import consume_under_fire
 from tests.faults.workload import prepare, result, workflow
-from tests.own_tables.crash import kill_loaders
+from tests.own_tables import crash as own_tables
 from tests.shell.fire import consume_in_shells_under_fire
 from tests.support.forks import fork
 from tests.support.places import Files, Places, Schemas
@@ -347,15 +347,14 @@ def main(count: int = 1000, rounds: int = 100, *, databases: Sequence[str] = ())
             report(race_zrb(Path(folder) / f"waits-{name}", places.new(), count * 3 // 20, seed))
             report(kill_agents(Path(folder) / f"agents-{name}", places.new(), count // 5, seed))
             report(kill_agent_programs(Path(folder) / f"programs-{name}", places.new(), count // 5, seed))
-            for shop in ("beside", "alone"):
-                shops = Path(folder) / f"{shop}-{name}"
-                report(kill_loaders(places, shops, count // 2, seed, alone=shop == "alone"))
             report(kill_while_making(places, rounds))
             report(open_at_once(places, rounds))
             report(share_queues(places, 2000))
             report(kill_consumers(places, rounds * 6 // 10))
             report(kill_shell_consumers(places, Path(folder) / f"shells-{name}", rounds * 6 // 10))
             report(outlive(places.new(empty=True), lease.DURATION, SUSPICION, suspend(rounds * 0.9)))
+    if not databases:
+        own_tables.main(count // 2, seed=seed)
     if not databases or "PostgreSQL" in databases:
         print("PostgreSQL:", lose_the_server(rounds * 0.9, SUSPICION, lease.DURATION), flush=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -68,11 +69,11 @@ def load_all(store: Store, engine: sa.Engine, count: int, session: str = "nightl
         load_orders(run, engine, count)
 
 
-def load_orders(run: Run, engine: sa.Engine, count: int) -> None:
-    """Do the same in a run that has begun."""
+def load_orders(run: Run, engine: sa.Engine, count: int, function: Callable[..., object] = load) -> None:
+    """Do the same in a run that has begun, by this function."""
     with run.attempt("load") as attempt:
         for number in range(1, count + 1):
-            step.transaction(engine, f"order {number}", load, number)
+            step.transaction(engine, f"order {number}", function, number)
             attempt.xcom["loaded"].push(number)
 
 

@@ -1,4 +1,4 @@
-"""Programs that write to the user's tables are killed a few times; `make crash` kills them more often."""
+"""Programs that write to the user's tables are disturbed a few times; `make crash` disturbs them more often."""
 
 from __future__ import annotations
 
@@ -8,37 +8,42 @@ from pathlib import Path
 
 import pytest
 
-from tests.own_tables.crash import kill_loaders
+from tests.own_tables.crash import fail_over, kill_loaders, make_store
+from tests.own_tables.shops import ARRANGEMENTS
 from tests.support.places import Files, Places, Schemas
 from tests.support.processes import Child
-from zrb_store import open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.promise(number=22)]
 
 
-def create(location: str) -> None:
-    """Make an empty store."""
-    open_store(location).close()
+def disturb_a_few(pipe: Connection, folder: Path, arrangement: str, url: str | None) -> None:
+    """Disturb in a process without threads, since only such a process may safely fork."""
 
+    def places(kind: str, name: str) -> Places:
+        if kind == "postgresql":
+            assert url is not None
+            return Schemas(url, f"own_tables_{name}_{folder.stat().st_ino}", make_store)
+        (folder / name).mkdir()
+        return Files(folder / name, make_store)
 
-def kill_a_few(pipe: Connection, folder: Path, url: str | None, alone: bool) -> None:
-    """Kill in a process without threads, since only such a process may safely fork."""
     try:
-        (folder / "stores").mkdir(parents=True)
-        name = f"own_tables_{'alone' if alone else 'beside'}_{folder.stat().st_ino}"
-        places: Places = Schemas(url, name, create) if url else Files(folder / "stores", create)
-        pipe.send(kill_loaders(places, folder / "shops", 6, 1, alone=alone))
+        folder.mkdir()
+        kind, _, other = arrangement.partition("+")
+        pipe.send(kill_loaders(places(kind, "store"), places(other, "shop") if other else None, 5, 1))
     except BaseException:
         pipe.send(traceback.format_exc())
         raise
 
 
-@pytest.mark.parametrize("alone", [False, True])
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_killed_programs_load_each_order_once(
-    kind: str, alone: bool, request: pytest.FixtureRequest, tmp_path: Path
+@pytest.mark.parametrize("arrangement", [each for each in ARRANGEMENTS if each != "postgresql+postgresql"])
+def test_disturbed_programs_load_each_order_once(
+    arrangement: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    url = request.getfixturevalue("postgres_url") if kind == "postgresql" else None
-    with Child(kill_a_few, tmp_path / "kills", url, alone) as child:
+    url = request.getfixturevalue("postgres_url") if "postgresql" in arrangement else None
+    with Child(disturb_a_few, tmp_path / "places", arrangement, url) as child:
         assert "each order is there once" in child.receive()
         assert child.join() == 0
+
+
+def test_a_failover_of_the_user_s_database(tmp_path: Path, postgres_url: str) -> None:
+    assert "each order is there once" in fail_over(tmp_path, 1, 1)
