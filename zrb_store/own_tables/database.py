@@ -17,7 +17,7 @@ from zrb_store.db.patience import Patience
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import mask_text, one_line
 from zrb_store.own_tables import done, places
-from zrb_store.own_tables.guard import has_ended
+from zrb_store.own_tables.guard import has_ended, hook
 
 _CONFLICTS = ("40001", "40P01")  # SQLSTATEs of a serialization failure and of a deadlock
 # SQLSTATEs of a connection that was lost, and of one that the server cannot take at the moment.
@@ -37,6 +37,7 @@ class UserDatabase:
             )
         if engine.dialect.name not in ("postgresql", "sqlite"):
             raise InvalidArgument(f"{what} needs PostgreSQL or SQLite, not {engine.dialect.name}")
+        hook(engine)
         self.engine = engine
         self.is_async = engine.dialect.is_async
         self.is_sqlite = engine.dialect.name == "sqlite"

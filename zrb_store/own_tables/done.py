@@ -74,9 +74,9 @@ class CommittedRow(NamedTuple):
 def claim(connection: sa.Connection, key: Key, session: str) -> CommittedRow | Literal["ours", "held"]:
     """Insert the row of an execution. Return what another transaction has committed, or that it is `held` by one."""
     dialect = connection.dialect.name
-    params = {**key._asdict(), "session": session, "lock": key.lock}
-    if dialect == "sqlite":
-        del params["lock"]
+    params: dict[str, str | int] = {**key._asdict(), "session": session}
+    if dialect == "postgresql":
+        params["lock"] = key.lock
     if connection.execute(_text(_INSERT, _LOCKED[dialect]), params).rowcount:
         return "ours"
     row = connection.execute(_text(_SELECT), key._asdict()).first()

@@ -5,9 +5,43 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from typing import NoReturn
+from weakref import WeakKeyDictionary, WeakSet
 
 from zrb_store.db.core import sa
 from zrb_store.errors import InvalidArgument
+
+
+class Guard:
+    """Refuses to end a transaction."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what  # names the transaction in messages
+        self.refusal: InvalidArgument | None = None  # the last one
+
+    def refuse(self) -> NoReturn:
+        self.refusal = InvalidArgument(
+            f"{self._what} ends with its function, which must not commit, roll back or close its connection: raise an "
+            "exception to undo it, and use `connection.begin_nested()` for a part that may fail"
+        )
+        raise self.refusal
+
+
+_guards: WeakKeyDictionary[sa.Connection, Guard] = WeakKeyDictionary()
+_hooked: WeakSet[sa.Engine] = WeakSet()
+
+
+def hook(engine: sa.Engine) -> None:
+    """Let the connections that an engine makes from now on be guarded: to listen to each alone takes longer."""
+    if engine not in _hooked:
+        for name in ("commit", "rollback"):
+            sa.event.listen(engine, name, _before_end)
+        _hooked.add(engine)
+
+
+def _before_end(connection: sa.Connection) -> None:
+    guard = _guards.get(connection)
+    if guard is not None:
+        guard.refuse()
 
 
 @contextlib.contextmanager
@@ -16,25 +50,13 @@ def kept_open(connection: sa.Connection, what: str) -> Iterator[None]:
 
     A COMMIT that the function sends as text is not seen, except that SQLite tells afterwards that it has happened.
     """
-    refusal: InvalidArgument | None = None
-
-    def refuse(_: sa.Connection) -> NoReturn:
-        nonlocal refusal
-        refusal = InvalidArgument(
-            f"{what} ends with its function, which must not commit, roll back or close its connection: raise an "
-            "exception to undo it, and use `connection.begin_nested()` for a part that may fail"
-        )
-        raise refusal
-
-    for name in ("commit", "rollback"):
-        sa.event.listen(connection, name, refuse)
+    guard = _guards[connection] = Guard(what)
     try:
         yield
     finally:
-        for name in ("commit", "rollback"):
-            sa.event.remove(connection, name, refuse)
-    if refusal is not None:  # the function has caught it
-        raise refusal
+        del _guards[connection]
+    if guard.refusal is not None:  # the function has caught it
+        raise guard.refusal
     if connection.closed or not connection.in_transaction() or has_ended(connection):
         raise InvalidArgument(f"the function of {what} has ended its transaction by itself")
 

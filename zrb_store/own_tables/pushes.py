@@ -68,7 +68,8 @@ def _of_sqlite(driver: sqlite3.Connection, database: Database) -> Transaction:
         if driver.isolation_level is None:
             raise _no_transaction_error('`connection.execute("BEGIN IMMEDIATE")`')
         driver.execute("BEGIN IMMEDIATE")
-    store.add_clock(driver)
+    if not store.has_clock(driver):
+        store.add_clock(driver)
     return Transaction(driver, "sqlite")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -43,12 +44,22 @@ def add_clock(driver: Any) -> None:
     driver.create_function("zrb_now", 0, time.time_ns)
 
 
+def has_clock(driver: sqlite3.Connection) -> bool:
+    """Whether it was added. If it is added again, SQLite compiles all statements again."""
+    try:
+        driver.execute("SELECT zrb_now()").close()
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
 def transaction_of(connection: sa.Connection) -> Transaction:
     """Return what runs our statements in the transaction of a connection."""
     driver = connection.connection.dbapi_connection
     assert driver is not None
-    if connection.dialect.name == "sqlite":
+    if connection.dialect.name == "sqlite" and not connection.info.get(add_clock):
         add_clock(driver)
+        connection.info[add_clock] = True  # for as long as the pool keeps the driver's connection
     is_ours = connection.dialect.driver in ("psycopg", "pysqlite") and not connection.dialect.is_async
     return Transaction(driver if is_ours else Cursors(driver), connection.dialect.name)
 
