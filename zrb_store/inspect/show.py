@@ -106,12 +106,17 @@ class ShownStep:
         return found.get(RERUN)
 
     @property
+    def fact(self) -> str | None:
+        """What a wing says of its last attempt, beside its name."""
+        return fact_of(self.last.kind, self.last)
+
+    @property
     def facts(self) -> list[str]:
         """What is said of it beside its name: how often it was begun and why, and how it may be repeated."""
         last = self.last
         lost = "not restorable" if last.status == "completed" and not last.restorable else ""
         again = f"again: {one_line(self.rerun)}" if self.rerun else ""
-        return list(filter(None, (self.repeats, "once" * last.once, fact_of(last.kind, last), lost, again)))
+        return list(filter(None, (self.repeats, "once" * last.once, self.fact, lost, again)))
 
     def to_json(self) -> JsonObject:
         shown: JsonObject = {
@@ -120,6 +125,7 @@ class ShownStep:
             "executions": self.executions,
             "attempts": [ShownAttempt(each).to_json() for each in self.attempts],  # steps have no output
             "result": self.result,
+            "note": self.note or self.fact,
         }
         return shown if self.beginning is None else {**shown, "beginning": self.beginning}
 

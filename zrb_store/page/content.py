@@ -216,7 +216,7 @@ def _task_json(task: Task) -> JsonObject:
     shown = {**task.to_json(), "attempts_left_out": task.attempts_left_out}
     if task.counts is None:
         return shown
-    steps = [{**step.to_json(), **pick(step, "note", "tokens")} for step in task.steps]
+    steps = [{**step.to_json(), "tokens": step.tokens} for step in task.steps]
     return {**shown, "steps": steps, "steps_left_out": task.steps_left_out, "steps_standing": task.counts.standing}
 
 
@@ -368,10 +368,11 @@ def _cut(attempt: AttemptRecord) -> AttemptRecord:
 
 def _step(step: ShownStep) -> ShownStep:
     is_long = json_length(step.result) > BEGINNING
+    note = step.note or "; ".join(filter(None, (call_text(step.last.arguments or "[[],{}]"), step.fact)))
     return replace(
         step,
         attempts=list(map(_cut, step.attempts)),
-        note=cut_text(step.note or call_text(step.last.arguments or "[[],{}]"), _NOTE),
+        note=cut_text(note, _NOTE),
         result=None if is_long else step.result,
         beginning=beginning(step.result) if is_long else None,
     )
