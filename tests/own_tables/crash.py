@@ -8,6 +8,7 @@ has a rival, which may take over, and then goes on or is killed. On PostgreSQL, 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import re
@@ -21,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import psycopg
 import sqlalchemy as sa
@@ -116,6 +118,7 @@ class Program(NamedTuple):
             os.environ["ZRB_STORE_TESTING"] = testing
             obey_environment()
             Patience.timeout = patience
+            logging.disable()
             with contextlib.ExitStack() as stack:
                 where, lose = self.shop, lose_nothing
                 options: dict[str, Any] = {"connect_args": {"timeout": min(patience, 5.0)}}
@@ -177,8 +180,8 @@ def ended(pid: int, alive: int) -> int:
 
 def expire_leases(location: str) -> None:
     """Let all leases expire, as if a process had been frozen for long, unless it has frozen with the store's lock."""
-    with open_store(location) as store, contextlib.suppress(StoreUnavailable):
-        store.database.timeout = 0.3
+    patience = mock.patch.object(Patience, "timeout", 0.3)
+    with patience, contextlib.suppress(StoreUnavailable), open_store(location) as store:
         store.database.transact(
             lambda each: each.driver.execute(
                 "UPDATE zrb_run SET lease_expires_at = 0, suspected_at = 0 WHERE ended_at IS NULL"
