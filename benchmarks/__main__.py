@@ -26,6 +26,7 @@ QUESTIONS = (
     "history",
     "long_queues",
     "steps",
+    "own_tables",
     "give_back",
     "processes",
     "on_postgres",
