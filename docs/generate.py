@@ -42,6 +42,7 @@ from zrb_store.db.columns import ColumnRule
 from zrb_store.db.dialect.sqlite import SCHEMA
 from zrb_store.db.location import store_url
 from zrb_store.operations.copy import FIELDS
+from zrb_store.run import Run
 from zrb_store.transfer.lines import FORMAT
 from zrb_store.wings import Setting
 from zrb_store.xcom import Xcoms
@@ -171,7 +172,10 @@ def python_page() -> str:
     for cls in classes:
         parts += _class(cls)
     parts += _function(zrb_store.step.__call__, "step", "##")
+    parts += _function(zrb_store.step.options, "step.options", "##")
     parts += _function(zrb_store.step.transaction, "step.transaction", "##")
+    for name in ("options", "transaction"):
+        parts += _function(vars(Run.__dict__["task"].make)[name], f"run.task.{name}", "##")
     parts += _function(zrb_store.wait, "wait", "##")
     parts += _function(zrb_store.register_codec, "register_codec", "##")
     parts += _function(zrb_store.once_tool, "once_tool", "##")

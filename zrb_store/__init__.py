@@ -29,7 +29,7 @@ Where to look:
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from zrb_store import errors
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from zrb_store.agents.once import once_tool as once_tool
     from zrb_store.attempt import Attempt as Attempt
+    from zrb_store.attempt.options import RetryAfter, WithOptions
     from zrb_store.attempt.output_handler import OutputHandler as OutputHandler
     from zrb_store.codec.classes import register_codec as register_codec
     from zrb_store.run import Run as Run
@@ -63,6 +64,7 @@ _HOMES = {
 _ERRORS = [name for name, thing in vars(errors).items() if isinstance(thing, type) and issubclass(thing, BaseException)]
 
 __all__ = [*_HOMES, *_ERRORS, "step", "wait"]
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -80,11 +82,16 @@ def __getattr__(name: str) -> Any:
 class _Steps:
     """Runs steps of the attempt that the code runs in."""
 
+    @overload
+    def __call__(self, name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def __call__(self, name: str, function: Callable[..., T], /, *args: Any, once: bool, **kwargs: Any) -> T: ...
     def __call__(self, name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
         """Run a function once per task, as `Attempt.step` does, in the attempt that the code runs in.
 
         Args:
             *args: Stored, and compared with those of later calls.
+            once: As of `options`, which also lets type checkers compare the arguments.
 
         Returns:
             What the function returned, now or then.
@@ -95,6 +102,39 @@ class _Steps:
         from zrb_store.attempt import surrounding_attempt
 
         return surrounding_attempt(name).step(name, function, *args, once=once, **kwargs)
+
+    def options(
+        self,
+        *,
+        retries: int = 0,
+        retry_after: RetryAfter | None = None,
+        timeout: timedelta | float | None = None,
+        once: bool = False,
+    ) -> WithOptions:
+        """Return `step` with options: `step.options(retries=3)("page 3", fetch, 3)`.
+
+        Each try is an attempt of the step. A try that fails is given back, and logged as a warning. The last error
+        propagates; errors of this package and cancellations are not tried again. If the process dies, the tries that
+        failed count on, except one in whose pause it died. If the task itself fails, its next attempt begins to count again.
+
+        Args:
+            retries: How often a step that fails is tried again.
+            retry_after: Seconds or a timedelta before each retry; the last one repeats. By default 1, 2,
+                4... seconds, at most a minute.
+            timeout: Seconds or a timedelta for each try of a coroutine function, which then ends with TimeoutError.
+            once: Do not run the step again by itself if it began before and its end is unknown.
+
+        Raises:
+            InvalidArgument: An option is not of this form. On the call: the function has a timeout, and is no coroutine
+                function.
+        """
+        from zrb_store.attempt import surrounding_attempt
+        from zrb_store.attempt.options import CallOptions, WithOptions
+
+        def run(name: str, *call: Any) -> Any:
+            return surrounding_attempt(name).steps.run(name, *call)
+
+        return WithOptions(run, CallOptions.of(retries, retry_after, timeout, once))
 
     def transaction(self, engine: Any, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a step as a transaction of a PostgreSQL or SQLite database: what it changes there is there once.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from zrb_store import codec, settings
 from zrb_store.attempt.caller import Caller
 from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt, Step
+from zrb_store.attempt.options import NO_OPTIONS, ONCE, CallOptions, RetryAfter, WithOptions
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction, first_column
 from zrb_store.errors import Waiting, ZrbStoreError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from zrb_store.attempt.steps import Steps
     from zrb_store.runtime.output import Output
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -31,6 +34,10 @@ class StepCaller:
     def __init__(self, attempt: Attempt) -> None:
         self._owner = attempt
 
+    @overload
+    def __call__(self, name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def __call__(self, name: str, function: Callable[..., T], /, *args: Any, once: bool, **kwargs: Any) -> T: ...
     def __call__(self, name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
         """Run a function once per task: return its stored result if this step completed before; otherwise run it.
 
@@ -44,7 +51,7 @@ class StepCaller:
             function: Called with the arguments. If it is a coroutine function, the call returns an awaitable.
             *args: Stored with the passwords of URLs masked, and compared with those of later calls. An argument that
                 cannot be encoded is not compared.
-            once: Do not run the step again by itself if it began before and its end is unknown.
+            once: As of `options`, which also lets type checkers compare the arguments.
             **kwargs: Likewise.
 
         Returns:
@@ -58,7 +65,19 @@ class StepCaller:
             StepUncertain: A step declared `once` began before, and its end is unknown.
             ZrbStoreError: The caller is inside a step (steps do not nest), or a step of this name is under way.
         """
-        return self._owner.steps.run(name, function, args, kwargs, once=once)  # type: ignore[no-any-return]
+        options = ONCE if once else NO_OPTIONS
+        return self._owner.steps.run(name, function, args, kwargs, options)  # type: ignore[no-any-return]
+
+    def options(
+        self,
+        *,
+        retries: int = 0,
+        retry_after: RetryAfter | None = None,
+        timeout: timedelta | float | None = None,
+        once: bool = False,
+    ) -> WithOptions:
+        """Return this with options, as `step.options` does."""
+        return WithOptions(self._owner.steps.run, CallOptions.of(retries, retry_after, timeout, once))
 
     def transaction(self, engine: Any, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a step as a transaction of a PostgreSQL or SQLite database, as `step.transaction` does."""

@@ -7,17 +7,18 @@ reasons why a step that began before is not simply run, or its result returned.
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 import os
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FunctionType, NoneType
+from types import NoneType
 from typing import Any, Final, NamedTuple, Self
 
 from zrb_store import codec
 from zrb_store.attempt.open_attempt import OpenAttempt, Step
+from zrb_store.attempt.options import NO_OPTIONS, CallOptions, is_async
+from zrb_store.attempt.retries import Tries
 from zrb_store.attempt.survived import Survived
 from zrb_store.codec.arguments import call_text, mask_encoded, stored_arguments
 from zrb_store.db.transaction import Executor, Transaction, failpoint
@@ -64,6 +65,12 @@ class Claim:
         all_steps.used.add(base._replace(name=self.name))
         self.is_raised_again = False  # whether it ends by a failure of an earlier attempt, which its task survived
         self._count = count
+
+    def repeat(self) -> None:
+        """Keep the name for the step's next attempt, after one that has failed."""
+        self.again, self.is_raised_again = True, False
+        with self._steps.lock:
+            self._steps.open[self.base] = None
 
     def __enter__(self) -> Self:
         return self
@@ -125,33 +132,64 @@ class Steps:
         return found[0] if found else None
 
     def run(
-        self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], *, once: bool
+        self,
+        name: str,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: CallOptions = NO_OPTIONS,
     ) -> Any:
         """Return the stored result of an equal step, or run the function as a step, as `Attempt.step` says."""
         check_step_name(name)
         if is_async(function):
-            return self._run_async(name, function, args, kwargs, once)
+            return self._run_async(name, function, args, kwargs, options)
+        options.refuse_timeout(f"step {name}")
         with self.claim(name, args, kwargs) as claim:
-            step = self.begun_or_stored(claim, once=once)
-            if isinstance(step, StoredResult):
-                return codec.decode(step.result)
-            with step:
-                result = function(*args, **kwargs)
-                refuse_unfinished(result, name)
-                step.complete(result)
-                return result
+            tries = self._tries(claim, options)
+            while True:
+                try:
+                    step = self.begun_or_stored(claim, once=options.once)
+                    if isinstance(step, StoredResult):
+                        return codec.decode(step.result)
+                    with step:
+                        result = function(*args, **kwargs)
+                        refuse_unfinished(result, name)
+                        step.complete(result)
+                        return result
+                except Exception as error:
+                    if not tries.may_repeat(error, is_old=claim.is_raised_again):
+                        raise
+                claim.repeat()
+                tries.rest()
 
     async def _run_async(
-        self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], once: bool
+        self,
+        name: str,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: CallOptions,
     ) -> Any:
         with self.claim(name, args, kwargs) as claim:
-            step = self.begun_or_stored(claim, once=once)
-            if isinstance(step, StoredResult):
-                return codec.decode(step.result)
-            with step:
-                result = await function(*args, **kwargs)
-                step.complete(result)
-                return result
+            tries = self._tries(claim, options)
+            while True:
+                try:
+                    step = self.begun_or_stored(claim, once=options.once)
+                    if isinstance(step, StoredResult):
+                        return codec.decode(step.result)
+                    with step:
+                        result = await options.in_time(function(*args, **kwargs), f"step {name}")
+                        step.complete(result)
+                        return result
+                except Exception as error:
+                    if not tries.may_repeat(error, is_old=claim.is_raised_again):
+                        raise
+                claim.repeat()
+                await tries.rest_async()
+
+    def _tries(self, claim: Claim, options: CallOptions) -> Tries:
+        what = f"step {claim.name} of task {self._attempt.task}"
+        return Tries(what, options.retries, self._attempt.database)
 
     def claim(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, kind: str = "step") -> Claim:
         """Claim the name of a step for a call with these arguments."""
@@ -354,16 +392,6 @@ class Steps:
 
 
 _FINISHED = frozenset({bool, bytes, dict, float, int, list, NoneType, str, tuple})  # most results are of these types
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether this is a coroutine function."""
-    if type(function) is FunctionType and not vars(function):  # nothing marks it as something else
-        return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
-    while isinstance(function, functools.partial):
-        function = function.func
-    call = getattr(type(function), "__call__", None)  # noqa: B004 - it may be a coroutine function
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 def refuse_unfinished(result: Any, name: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, Step
-from zrb_store.attempt.steps import StoredResult, is_async, refuse_uncertain, refuse_unfinished
+from zrb_store.attempt.options import is_async
+from zrb_store.attempt.steps import StoredResult, refuse_uncertain, refuse_unfinished
 from zrb_store.codec import Encoded
 from zrb_store.db.core import sa
 from zrb_store.errors import InvalidArgument, LeaseLost, ZrbStoreError

@@ -35,6 +35,7 @@ from zrb_store.queries.give_back import undo_ended
 from zrb_store.queries.pushers import EVERYBODY, Alive
 from zrb_store.queries.takes import Front
 from zrb_store.queries.values import lock_queue
+from zrb_store.run.in_thread import in_thread
 from zrb_store.run.lifecycle import RunLifecycle
 from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait, check_seconds
@@ -193,27 +194,6 @@ class OpenDeliveries:
         for attempt_id in deliveries.running(transaction, run_id):
             if attempt_id not in self._known and attempts.fail(transaction, attempt_id, "interrupted", None):
                 undo_ended(transaction, [attempt_id], "interrupted")
-
-
-async def in_thread(work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
-    """Call a function in a thread, and wait until it has ended, however often the coroutine is cancelled meanwhile.
-
-    If it was cancelled, nobody gets what the function returned: `undo` is called with it likewise.
-    """
-    # Not a task: when its program ends, `asyncio.run` cancels all tasks at once, and what one returned would be lost.
-    future = asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work)
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is None:
-        return future.result()
-    if future.exception() is None and undo is not None:
-        with contextlib.suppress(ZrbStoreError):  # the cancellation itself says more
-            await in_thread(functools.partial(undo, future.result()))
-    raise cancelled
 
 
 class _NothingToTakeError(Exception):

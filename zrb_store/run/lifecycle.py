@@ -76,8 +76,9 @@ ChooseReruns: TypeAlias = "Callable[[Executor, list[AttemptRecord]], Reruns | No
 class RunLifecycle:
     """The start and the end of a run, without what it runs.
 
-    As a context manager, it starts unless it was started, and ends the session as `completed` unless a task failed. It
-    belongs to the process that starts it: when a forked child leaves the block, nothing happens.
+    As a context manager, also for `async with`, it starts unless it was started, and ends the session as `completed`
+    unless a task failed. It belongs to the process that starts it: when a forked child leaves the block, nothing
+    happens.
     """
 
     def __init__(self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] | None = None) -> None:
@@ -376,3 +377,15 @@ class RunLifecycle:
                     self.end(status_after(error), error)
         finally:
             lease.stop_renewing(self)  # even if the store cannot be told: the process may live long
+
+    async def __aenter__(self) -> Self:
+        from zrb_store.run.in_thread import in_thread
+
+        return await in_thread(self.__enter__, lambda run: run.end("interrupted"))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        from zrb_store.run.in_thread import in_thread
+
+        await in_thread(lambda: self.__exit__(kind, error, trace))

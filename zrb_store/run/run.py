@@ -1,22 +1,25 @@
 """A run: one process working on a session under a lease. `lifecycle.py` has its start and its end.
 
-`Run` begins attempts of tasks, runs steps, and consumes queues.
+`Run` begins attempts of tasks, runs functions as tasks, and consumes queues.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, surrounding_attempt
 from zrb_store.attempt.caller import Caller
+from zrb_store.attempt.options import NO_OPTIONS, CallOptions, RetryAfter, WithOptions, is_async
+from zrb_store.attempt.retries import Tries
 from zrb_store.codec.arguments import mask_encoded, stored_arguments
 from zrb_store.db.transaction import Row, Transaction, failpoint
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskCompleted, ZrbStoreError
 from zrb_store.masking import mask_text
 from zrb_store.names import check_name, full_name
-from zrb_store.queries import attempts, sessions
+from zrb_store.queries import attempts, runs, sessions
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.records import AttemptRecord
 from zrb_store.run.lifecycle import RunLifecycle
@@ -27,7 +30,11 @@ if TYPE_CHECKING:
     from zrb_store.run.claims import Claims
     from zrb_store.run.deliveries import Consumer, Deliveries
 
+
+P = ParamSpec("P")
 T = TypeVar("T")
+
+_CUT_OFF = ("lost", "interrupted", "waiting")
 
 
 class TaskCaller:
@@ -36,15 +43,16 @@ class TaskCaller:
     def __init__(self, run: Run) -> None:
         self._owner = run
 
-    def __call__(self, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    def __call__(self, name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function once per session: return its stored result if it has completed; otherwise run it.
 
         If another thread of this process is running the task, wait for it. Then return its result or, if it failed, run
-        the function as the next attempt. In a coroutine use `asyncio.to_thread`: waiting blocks the event loop.
+        the function as the next attempt.
 
         Args:
             name: Name of the task; its result is pushed to the queue of that name.
-            function: Called with the arguments.
+            function: Called with the arguments. If it is a coroutine function, the call returns an awaitable; it is
+                refused while another thread or coroutine is running the task.
             *args: Stored with the passwords of URLs masked, and compared with those of later calls. An argument that
                 cannot be encoded is not compared.
             **kwargs: Likewise.
@@ -60,38 +68,20 @@ class TaskCaller:
             ZrbStoreError: An attempt of the task, begun by `attempt`, is open in this process, or the caller is
                 inside another attempt (attempts do not nest), or the run has ended.
         """
-        run = self._owner
-        arguments = stored_arguments(args, kwargs, run._xcoms.max_value)
-        with run._claims.claimed(check_name(name, "task"), run.refuse_if_over):
-            done = attempts.completed_task(run.database, run.session_id, name)
-            if done is None:
-                run.refuse_if_over()
-                run._refuse_nesting(name)
-                with run.begin(name, arguments=arguments, once=True) as attempt:
-                    result = function(*args, **kwargs)
-                    attempt.complete(result)
-                return result
-        from zrb_store.codec.compare import describe_changes
+        return self._run(name, function, args, kwargs, NO_OPTIONS)  # type: ignore[no-any-return]
 
-        difference = describe_changes(mask_encoded(done.arguments), arguments) if done.arguments else ""
-        if difference:
-            attempt_name = full_name(run.session, name, done.number)
-            from zrb_store.inspect.advice import fork
+    def options(
+        self, *, retries: int = 0, retry_after: RetryAfter | None = None, timeout: timedelta | float | None = None
+    ) -> WithOptions:
+        """Return this with options: `run.task.options(retries=3)("load", load, orders)`.
 
-            again = f"`{fork(run.session, name)}` makes a session"
-            raise InputsDiffer(
-                mask_text(
-                    f"{attempt_name} completed with other arguments: {difference}; {again} in which it runs again, "
-                    "with all that began after it"
-                )
-            )
-        data = attempts.result_at(run.database, done.result_queue_id, done.result_seq)
-        return codec.decode(data or "null")  # type: ignore[no-any-return]
+        They are those of `step.options`, and each try is an attempt of the task. If the process dies, or the run is
+        interrupted, the tries that failed count on in the next run. If the run itself fails, the next one begins to count again.
+        """
+        return WithOptions(self._run, CallOptions.of(retries, retry_after, timeout))
 
     def transaction(self, engine: Any, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-        """Run a task that is one step, as `step.transaction` does, of the same name. It takes no coroutine function."""
-        from zrb_store.attempt.steps import is_async
-
+        """Run a task of one step, as `step.transaction` does, with the same name. It takes no coroutine function."""
         if is_async(function):
             raise InvalidArgument(
                 f"task {name} is a coroutine function: use `with run.attempt({name!r}) as attempt` and "
@@ -103,12 +93,122 @@ class TaskCaller:
 
         return self(name, work, *args, **kwargs)
 
+    def _run(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: CallOptions,
+    ) -> Any:
+        call = _Call(self._owner, check_name(name, "task"), args, kwargs, options)
+        if is_async(function):
+            return call.run_async(function, args, kwargs)
+        options.refuse_timeout(f"task {name}")
+        return call.run(function, args, kwargs)
+
+
+class _Call:
+    """A call of `run.task`."""
+
+    def __init__(
+        self, run: Run, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
+    ) -> None:
+        self._of = run
+        self._name = name
+        self._options = options
+        self._arguments = stored_arguments(args, kwargs, run._xcoms.max_value)
+
+    def run(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Return the result, now or then."""
+        run = self._of
+        with run._claims.claimed(self._name, run.refuse_if_over):
+            done = self._completed()
+            if done is None:
+                tries = self._tries()
+                while True:
+                    try:
+                        with run.begin(self._name, arguments=self._arguments, once=True) as attempt:
+                            result = function(*args, **kwargs)
+                            attempt.complete(result)
+                        return result
+                    except Exception as error:
+                        if not tries.may_repeat(error):
+                            raise
+                    tries.rest()
+        return self._stored(done)
+
+    async def run_async(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Return the result of a coroutine function, now or then."""
+        run = self._of
+        with run._claims.claimed(self._name):
+            done = self._completed()
+            if done is None:
+                tries = self._tries()
+                while True:
+                    try:
+                        with run.begin(self._name, arguments=self._arguments, once=True) as attempt:
+                            result = await self._options.in_time(function(*args, **kwargs), f"task {self._name}")
+                            attempt.complete(result)
+                        return result
+                    except Exception as error:
+                        if not tries.may_repeat(error):
+                            raise
+                    await tries.rest_async()
+        return self._stored(done)
+
+    def _completed(self) -> attempts.CompletedTask | None:
+        """Return the attempt by which it has completed; None if it may run now."""
+        run = self._of
+        done = attempts.completed_task(run.database, run.session_id, self._name)
+        if done is None:
+            run.refuse_if_over()
+            run.refuse_nesting(self._name)
+        return done
+
+    def _tries(self) -> Tries:
+        run = self._of
+        return Tries(f"task {self._name}", self._options.retries, run.database, self._failed_before)
+
+    def _failed_before(self) -> int:
+        """Return how often the task has failed before, in this run and in those before it that were cut off."""
+        run = self._of
+        counted = {run.id}
+        for each in reversed(runs.of_session(run.database, run.session_id)):
+            if each.number < run.number:
+                if each.status not in _CUT_OFF:
+                    break
+                counted.add(each.id)
+        every = attempts.of_session(run.database, run.session_id)
+        failed = [each for each in every if each.task == self._name and each.status == "failed"]
+        return sum(each.run_id in counted for each in failed) - 1  # without the one that has just failed
+
+    def _stored(self, done: attempts.CompletedTask) -> Any:
+        """Return a stored result, unless the task completed with other arguments."""
+        from zrb_store.codec.compare import describe_changes
+
+        run = self._of
+        difference = describe_changes(mask_encoded(done.arguments), self._arguments) if done.arguments else ""
+        if difference:
+            attempt_name = full_name(run.session, self._name, done.number)
+            from zrb_store.inspect.advice import fork
+
+            again = f"`{fork(run.session, self._name)}` makes a session"
+            raise InputsDiffer(
+                mask_text(
+                    f"{attempt_name} completed with other arguments: {difference}; {again} in which it runs again, "
+                    "with all that began after it"
+                )
+            )
+        data = attempts.result_at(run.database, done.result_queue_id, done.result_seq)
+        return codec.decode(data or "null")
+
 
 class Run(RunLifecycle):
     """One process working on a session under a lease.
 
-    As a context manager, it ends the session as `completed` unless a task failed. Each change raises `LeaseLost` if
-    another process has taken the session over.
+    As a context manager, also for `async with`, it ends the session as `completed` unless a task failed. Each change
+    raises `LeaseLost` if another process has taken the session over.
 
     Attributes:
         number: 1 for the first run of the session; also its fence number.
@@ -132,13 +232,14 @@ class Run(RunLifecycle):
                 (attempts do not nest), or the run has ended.
         """
         self.refuse_if_over()
-        self._refuse_nesting(task)
+        self.refuse_nesting(task)
         with self._claims.claimed(task):
             attempt = self.begin(task, once=True)
             self._claims.hold_until_ended(attempt)
         return attempt
 
-    def _refuse_nesting(self, task: str) -> None:
+    def refuse_nesting(self, task: str) -> None:
+        """Raise an error if the code runs in an attempt."""
         if current_attempt.get() is not None:
             raise ZrbStoreError(f"{task} cannot begin inside another attempt: attempts do not nest; end that one first")
 
