@@ -66,6 +66,7 @@ _INTERNAL = {
         "note_tasks",
         "final_status",
         "refuse_if_over",
+        "refuse_nesting",
         "result",
         "notify_unavailable",
     },
@@ -204,7 +205,7 @@ def _class(cls: type[Any]) -> list[str]:
     short, long = [], []
     for name in dir(cls):
         member = inspect.getattr_static(cls, name)
-        about = inspect.getdoc(member)
+        about = inspect.getdoc(vars(member.make)["__call__"] if isinstance(member, Caller) else member)
         if name.startswith("_") or name in internal or not about or f"- `{name}`: " in about_class:
             continue
         if isinstance(member, property):

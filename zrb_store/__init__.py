@@ -115,7 +115,8 @@ class _Steps:
 
         Each try is an attempt of the step. A try that fails is given back, and logged as a warning. The last error
         propagates; errors of this package and cancellations are not tried again. If the process dies, the tries that
-        failed count on, except one in whose pause it died. If the task itself fails, its next attempt begins to count again.
+        failed count on, except one in whose pause it died. If the task itself fails, its next attempt begins to count
+        again.
 
         Args:
             retries: How often a step that fails is tried again.

@@ -76,7 +76,8 @@ class TaskCaller:
         """Return this with options: `run.task.options(retries=3)("load", load, orders)`.
 
         They are those of `step.options`, and each try is an attempt of the task. If the process dies, or the run is
-        interrupted, the tries that failed count on in the next run. If the run itself fails, the next one begins to count again.
+        interrupted, the tries that failed count on in the next run. If the run itself fails, the next one begins to
+        count again.
         """
         return WithOptions(self._run, CallOptions.of(retries, retry_after, timeout))
 

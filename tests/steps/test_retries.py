@@ -231,7 +231,7 @@ def test_the_count_goes_on_where_a_process_was_killed(
 ) -> None:
     script = tmp_path / "job.py"
     script.write_text(SCRIPT, encoding="utf-8")
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
     def run(*how: str) -> tuple[int, int]:
         command = [sys.executable, str(script), location, kind, *how]
