@@ -23,7 +23,7 @@ Where to look:
     queries/     all SQL, by noun               db/        connections, tables, statements, migrations
     codec/       values as JSON text            render/    text for terminals and pages
     cli/, plugin/    the edges: commands, and zrb
-    shell/, watch/, page/, transfer/, replay/, agents/, own_tables/    wings (wings.py): whole, and can be deleted
+    shell/, watch/, page/, transfer/, replay/, agents/, own_tables/, traces/    wings (wings.py), which can be deleted
 """
 
 from __future__ import annotations

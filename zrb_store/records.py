@@ -140,6 +140,7 @@ class SessionRecord:
     created_tick: int
     ended_tick: int | None
     identity: str  # random; copies of the database keep it
+    traceparent: str | None  # the span of its last run
 
     @property
     def is_finished(self) -> bool:
@@ -301,6 +302,7 @@ class ValueRecord:
     pushed_tick: int
     ended_tick: int | None
     plain: bool
+    traceparent: str | None  # the span that it was pushed in
     due_at: int | None  # until then it is delayed: in its place, but in nobody's queue
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from zrb_store import codec, settings
+from zrb_store import codec, observe, settings
 from zrb_store.attempt import AttemptReference, referenced_attempt
 from zrb_store.codec.arguments import without_secrets
 from zrb_store.db.engine import Database
@@ -165,6 +165,7 @@ class Store:
             raise
         if notify.is_wanted():
             self.database.on_death = _notify_dead_values
+        self.database.observer = observe.observer()
         self.parent_attempt: AttemptReference | None = None
         token = os.environ.get("ZRB_STORE_ATTEMPT")
         with contextlib.suppress(ValueError, TypeError):  # somebody else has set it

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from zrb_store.errors import ZrbStoreError
 
-NAMES = ("shell", "watch", "page", "transfer", "replay", "agents", "own_tables")
+NAMES = ("shell", "watch", "page", "transfer", "replay", "agents", "own_tables", "traces")
 """The folders of this package that are wings."""
 
 
@@ -108,6 +108,8 @@ class Wing(NamedTuple):
     """Variables that it sets for the processes that it starts: users do not."""
     notifier: str | None = None
     """A module with the functions of `Notifier` (`runtime/notify.py`)."""
+    observer: str | None = None
+    """A module with the functions `observer`, `configure` and `flush` (`observe.py`)."""
     figures: str | None = None
     """A module with the functions of `Figures` (`page/pages.py`)."""
     command_resumer: str | None = None
@@ -153,6 +155,7 @@ Point = Literal[
     "command_resumer",
     "figures",
     "notifier",
+    "observer",
     "recorded_step",
     "step_transaction",
     "delivery_transaction",

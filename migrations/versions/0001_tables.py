@@ -115,6 +115,7 @@ def upgrade() -> None:
         sa.Column("tasks", sa.Text),
         sa.Column("inputs", sa.Text),
         sa.Column("identity", sa.Text, nullable=False, server_default=random_text()),
+        sa.Column("traceparent", sa.Text),
         words("zrb_session", "status", "open", "running", "waiting", "completed", "failed", "interrupted"),
         *numbers("zrb_session", fence=COUNT, created_at=TIME, created_tick=TICK, ended_at=TIME, ended_tick=TICK),
         *flags("zrb_session", "pinned"),
@@ -332,6 +333,7 @@ def upgrade() -> None:
         sa.Column("moved_from", BigInt),
         sa.Column("orphaned", Flag, nullable=False, server_default=sa.false()),
         sa.Column("plain", Flag, nullable=False, server_default=sa.false()),
+        sa.Column("traceparent", sa.Text),
         sa.Column("data", sa.Text, nullable=False),
         *numbers(
             "zrb_value",

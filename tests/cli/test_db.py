@@ -162,9 +162,9 @@ def test_a_process_that_has_the_store_open_writes_no_more_once_it_was_upgraded(l
 def test_every_statement_that_writes_by_itself_asks_for_the_revision(store: Store) -> None:
     """A statement that runs in a transaction need not, since the transaction checks the revision when it begins."""
     by_themselves = [
-        values._push("sqlite", True, False, False),
-        values._push("sqlite", False, True, False),
-        values._push("postgresql", True, False, False),
+        values._push("sqlite", True, False, False, True),
+        values._push("sqlite", False, True, False, False),
+        values._push("postgresql", True, False, False, False),
         takes._take("sqlite", True, False, False, True),
         takes._take("sqlite", False, True, True, True),
         attempts._begin("task"),

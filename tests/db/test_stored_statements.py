@@ -99,10 +99,10 @@ def test_a_stored_statement_is_what_its_function_makes() -> None:
 def test_a_function_returns_one_statement_for_the_same_arguments() -> None:
     assert values._peek("sqlite", True) is values._peek("sqlite", True)
     assert values._peek("sqlite", True) is not values._peek("sqlite", False)
-    keys = [each.key for each in (values._peek("sqlite", False), values._push("sqlite", True, False, False))]
+    keys = [each.key for each in (values._peek("sqlite", False), values._push("sqlite", True, False, False, False))]
     assert keys == [
         "zrb_store.queries.values._peek('sqlite', False)",
-        "zrb_store.queries.values._push('sqlite', True, False, False)",
+        "zrb_store.queries.values._push('sqlite', True, False, False, False)",
     ]
 
 

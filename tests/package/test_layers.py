@@ -28,7 +28,7 @@ ROWS = [
     ("queries", {"queries"}),
     ("database", {"db"}),
     ("values", {"codec"}),
-    ("ground", {"errors", "local_time", "masking", "names", "process", "records", "settings", "wings"}),
+    ("ground", {"errors", "local_time", "masking", "names", "observe", "process", "records", "settings", "wings"}),
 ]
 
 # Where each library may be imported.
@@ -37,6 +37,7 @@ LIBRARIES = {
     "click": {"zrb_store.cli", "zrb_store.render", *(f"zrb_store.{name}" for name in wings.NAMES)},
     "jinja2": {"zrb_store.page"},
     "markupsafe": {"zrb_store.page"},
+    "opentelemetry": {"zrb_store.traces"},
     "psutil": {"zrb_store.process"},
     "psycopg": {"zrb_store.db.dialect"},
     "pydantic": {"zrb_store.agents.runtime"},

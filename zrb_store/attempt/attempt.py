@@ -14,6 +14,7 @@ from zrb_store.attempt.options import NO_OPTIONS, ONCE, CallOptions, RetryAfter,
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction, first_column
 from zrb_store.errors import Waiting, ZrbStoreError
+from zrb_store.masking import ErrorText
 from zrb_store.queries import attempts, queues, steps, survived, values
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.give_back import undo_ended
@@ -188,7 +189,14 @@ class Attempt(OpenAttempt):
         if self._output is not None:
             with self._output.ending() as output:
                 self.database.transact(output.write_rest)
+        if self.span is not None:
+            self._end_span("waiting")
         return True
+
+    def _end_span(self, status: str, error: ErrorText | None = None, result: str | None = None) -> None:
+        if self.span is not None and self._is_shared:
+            self.span.count("steps_from_store", steps.count_used(self.database, self.id))  # by other processes
+        super()._end_span(status, error, result)
 
     def owner_of_change(self) -> Owner:
         """Return the owner of a change that is made now: the step that the code runs in, or the attempt itself.
@@ -232,7 +240,8 @@ class Attempt(OpenAttempt):
             place = at = None
             if item is not None:
                 queue_id = self.xcom.ids.get(name) or queues.ensure_queue(transaction, self.session, name)
-                pushed = values.push(transaction, queue_id, item, self.id)
+                traceparent = None if self.span is None else self.span.traceparent
+                pushed = values.push(transaction, queue_id, item, self.id, traceparent=traceparent)
                 if pushed is None:
                     self._refuse(transaction)
                 place, at = (queue_id, pushed.seq), pushed.at
@@ -250,6 +259,8 @@ class Attempt(OpenAttempt):
                 work, "complete", is_made=lambda transaction, _: attempts.status_of(transaction, self.id) == "completed"
             )
         self._close()
+        if self.span is not None:
+            self._end_span("completed", result=item and item.data)
         if place is not None:
             self.xcom.ids[name] = place[0]
             self.result_seq = place[1]

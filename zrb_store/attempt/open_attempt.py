@@ -39,6 +39,7 @@ from zrb_store.xcom import Xcoms, current_attempt, leave
 if TYPE_CHECKING:
     from contextvars import Token
 
+    from zrb_store.observe import Details, Observed
     from zrb_store.runtime.output import Output
 
 
@@ -124,6 +125,7 @@ class OpenAttempt(AttemptReference):
     _raised: str | None = None  # the encoded error of a step, if it may be raised again
     _commands: Sequence[tuple[int, str | None]] = ()  # of the steps inside that its end has closed
     _output: Output | None = None  # made when something is printed; steps have none
+    span: Observed | None = None  # if somebody observes it
     is_elsewhere: str | None = None  # that it is a transaction of another database, in which no queue can be changed
 
     def __init__(self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int) -> None:
@@ -151,6 +153,16 @@ class OpenAttempt(AttemptReference):
     def is_open(self) -> bool:
         """Whether this process began the attempt and has neither ended nor left it, as far as this object knows."""
         return self._open and self._pid == os.getpid()
+
+    @property
+    def _details(self) -> Details:
+        """What an observer is told of it when it begins."""
+        return {"session": self.session, "task": self.task, "attempt": self.number, "fence": self.fence}
+
+    def _end_span(self, status: str, error: ErrorText | None = None, result: str | None = None) -> None:
+        """Tell whoever observes it how it ended, unless the user's own transaction may still undo that."""
+        if self.span is not None and not self.database.is_joined:
+            self.span.end(status, error, result)
 
     def reopen(self) -> None:
         """Note that the transaction in which it has completed was rolled back."""
@@ -208,6 +220,8 @@ class OpenAttempt(AttemptReference):
         if not has_failed:
             self._refuse(self.database)
         self._close()
+        if self.span is not None:
+            self._end_span(has_failed, text)
 
     def _last_output(self) -> contextlib.AbstractContextManager[Output | None]:
         """Return what is to be stored of its output in the transaction that ends it."""
@@ -233,6 +247,8 @@ class OpenAttempt(AttemptReference):
 
     def __enter__(self) -> Self:
         self._token = current_attempt.set(self)
+        if self.span is not None:
+            self.span.enter()
         return self
 
     def __exit__(
@@ -240,6 +256,22 @@ class OpenAttempt(AttemptReference):
     ) -> None:
         if self._token is not None:
             leave(self._token)
+        if self.span is not None:
+            self.span.leave()
+        failure = error
+        try:
+            self._end(error)
+        except BaseException as refusal:
+            failure = refusal
+            raise
+        finally:
+            if self.span is not None and failure is None:
+                self.span.end("completed")
+            elif self.span is not None and failure is not None:  # whether or not the store could be told
+                self.span.end(status_after(failure), error_text(failure))
+
+    def _end(self, error: BaseException | None) -> None:
+        """End it after its block, unless the block has."""
         if not self.is_open:
             return
         self._open = False  # whether or not the store can be told
@@ -264,6 +296,10 @@ class Step(OpenAttempt):
         self.parent = parent
         self.step = step  # its name, such as `page~2`
 
+    @property
+    def _details(self) -> Details:
+        return {**super()._details, "task": self.parent.task, "step": self.step}
+
     def complete(self, result: Any = NO_RESULT, *, arguments: str | None = None) -> Encoded:
         """Complete the step and store its result, in one transaction, and return the result as it was stored.
 
@@ -287,6 +323,8 @@ class Step(OpenAttempt):
             self._xcoms.step_ended(self, self.parent, completed=completed)
         failpoint("step_complete:after")
         self._open = False
+        if self.span is not None:
+            self._end_span("completed", result=item.data)
         if not self.restorable:
             self.parent.restorable = False  # its value is in a queue, whichever of the two pushed it
         return item

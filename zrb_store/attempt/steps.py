@@ -301,6 +301,8 @@ class Steps:
         """Return the result of a step that is done, after what the step has assigned to inputs is assigned again."""
         if known.inputs_assigned is not None:
             self._attempt.assign_inputs(known.inputs_assigned)
+        if self._attempt.span is not None:
+            self._attempt.span.count("steps_from_store")
         return StoredResult(known.result or "null")
 
     def is_used(self, known: StepRecord) -> bool:
@@ -363,6 +365,9 @@ class Steps:
             self._refuse_unless_overtaken(new.key, number, known)
             return None
         step = Step(attempt, begun.id, f"{attempt.task}/{number}", begun.number, name)
+        if attempt.span is not None:
+            details = {**step._details, "kind": new.kind, "arguments": new.arguments}
+            step.span = attempt.span.begin("step", name, details)
         with self.lock:
             self.open[base] = step
         return step

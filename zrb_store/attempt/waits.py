@@ -27,6 +27,7 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.queries.queues import find_queue
 from zrb_store.queries.steps import NewStep, StepKey, StepRecord
+from zrb_store.queries.values import traceparents
 from zrb_store.queries.waits import Wait
 from zrb_store.records import to_datetime
 
@@ -164,7 +165,7 @@ def _outcome(
                     )
                 if not all_steps.use(known):
                     continue
-                return known.result or "null"
+                return all_steps.stored_result(known).result
             _refuse_here(attempt)
             before = waits.waited_before(attempt.database, attempt.id, wanted.key)
             deadline = _deadline(attempt, length) if before is None else before.deadline_at
@@ -219,6 +220,8 @@ def _take_or_park(
         found = None
         if queue_id is not None and not is_settled:
             found = takes.take_whole(transaction, queue_id, step.id)
+            if found is not None and step.span is not None:
+                step.span.note({}, traceparents(transaction, queue_id, [found[0]]))
         moment = now_micros(transaction)
         is_late = is_settled or (awaited.deadline_at is not None and awaited.deadline_at <= moment)
         if found is not None or (is_late and queue is None):
@@ -257,13 +260,18 @@ def _take_or_park(
     for each in others:
         if status == "waiting":
             each._open = False
+            each._end_span(status)
         else:
             each.fail(None, "interrupted")
+    step._end_span(
+        status, ErrorText("TimeoutError", _late(attempt, awaited), "") if status == "failed" else None, answer
+    )
     if answer is not None:
         return answer
     if status == "failed":
         return TimeoutError(_late(attempt, awaited))
     attempt._close()
+    attempt._end_span("waiting")
     return _wait(attempt, awaited, now_micros(database))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.errors import ZrbStoreError
+from zrb_store.observe import flush
 from zrb_store.wings import load, place_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def main(args: Sequence[str] | None = None, prog_name: str = "zrb-store") -> Non
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         with contextlib.suppress(OSError):
             sys.stdout.flush()
+        flush()
         os.kill(os.getpid(), signal.SIGINT)
     sys.exit(code)
 

@@ -149,6 +149,7 @@ _FLAG = ColumnRule(bool)
 _TASK_OR_NULL = ColumnRule(
     str, nullable=True, note="at most 2,000 bytes", content=functools.partial(_problem_of_name, what="task")
 )
+_TRACEPARENT = ColumnRule(str, nullable=True, note="a span, as in the header traceparent of W3C Trace Context")
 _SESSION_NAME = r"^[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}$"
 
 
@@ -184,6 +185,7 @@ SESSION: Columns = {
     "inputs": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs, json="object"),
     # Random. Copies of the database keep it; a session that is made again, forked or imported has another one.
     "identity": _TEXT,
+    "traceparent": _TRACEPARENT,  # of its last run
 }
 RUN: Columns = {
     "id": _ID,
@@ -324,6 +326,7 @@ VALUE: Columns = {
     "moved_from": _SEQ_OR_NULL,  # seq of the earlier value, in this queue, that this one continues
     "orphaned": _FLAG,
     "plain": _FLAG,  # assigned as `ctx.xcom["mode"] = "dry-run"`
+    "traceparent": _TRACEPARENT,  # in which it was pushed
     # JSON, or '' if the text lies in chunks; last, because it is the long one
     "data": ColumnRule(str, note="JSON: an encoded value", content=problem_of, long=True),
 }

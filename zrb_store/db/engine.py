@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
     from zrb_store.db.dialect.lost_commits import Asking, Committing
     from zrb_store.db.dialect.postgresql import PostgreSQL
+    from zrb_store.observe import Observer
 
 
 T = TypeVar("T")
@@ -75,6 +76,7 @@ class Database(Patience):
 
     # Called after a transaction in which values died, with this object, and queue id and seq of each.
     on_death: Callable[[Database, Died], object] | None = None
+    observer: Observer | None = None  # of runs, attempts and steps
 
     def __init__(self, url: sa.URL, *, read_only: bool = False, durability: str = "normal") -> None:
         """Prepare to use a store. Its schema is checked by `schema.open_database`, not here."""

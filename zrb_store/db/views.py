@@ -91,7 +91,8 @@ def queries(dialect_name: str) -> Mapping[str, str]:
             session.name AS session, CASE WHEN {is_reclaimed} THEN 'stale' ELSE session.status END AS status,
             session.task, session.project, session.fence AS runs,
             {at("session.created_at")}, {at(ended_at, "ended_at")}, session.inputs, session.path, session.parent,
-            session.forked_from, session.pinned, CASE WHEN {is_reclaimed} THEN NULL ELSE ({worked}) END AS seconds
+            session.forked_from, session.pinned, CASE WHEN {is_reclaimed} THEN NULL ELSE ({worked}) END AS seconds,
+            session.traceparent
             FROM zrb_session AS session""",
         "zrb_xcom_runs": f"""SELECT
             session.name AS session, run.number AS run, run.status, {at("run.started_at")}, {at("run.ended_at")},
@@ -126,7 +127,8 @@ def queries(dialect_name: str) -> Mapping[str, str]:
             {text} AS value, zrb_value.size, {at("zrb_value.pushed_at")}, {who("pusher", "pushed_by")},
             {at("zrb_value.ended_at")}, {who("taker", "taken_by")}, zrb_value.failed_deliveries, zrb_value.moved_from,
             zrb_value.orphaned, session.name || '/' || queue.name || '#' || CAST(zrb_value.seq AS TEXT) AS id,
-            zrb_value.pushed_by AS pushed_by_id, zrb_value.taken_by AS taken_by_id, {at("zrb_value.due_at")}
+            zrb_value.pushed_by AS pushed_by_id, zrb_value.taken_by AS taken_by_id, {at("zrb_value.due_at")},
+            zrb_value.traceparent
             FROM zrb_value {in_queue.format("zrb_value")}
             {pusher} {by.format("LEFT", "taker", "zrb_value.taken_by")}""",
         "zrb_xcom_returns": f"""SELECT

@@ -40,12 +40,15 @@ def push(
     check_session_name(session)
     check_name(queue, "queue")
     micros = delay_in_micros(delay)
+    traceparent = None if database.observer is None else database.observer.traceparent(None)
 
     def work(transaction: Transaction) -> None:
         if owner is not None and not may_write(transaction, owner.id):
             owner.refuse_if_closed(transaction)
         queue_id = queues.ensure_queue(transaction, session, queue)
-        pushed = values.push(transaction, queue_id, item, owner.id if owner else None, delay=micros)
+        pushed = values.push(
+            transaction, queue_id, item, owner.id if owner else None, delay=micros, traceparent=traceparent
+        )
         if pushed is None:
             raise SessionNotFound(sessions.being_removed(session))
         if owner is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from zrb_store import settings
 from zrb_store.errors import SessionCompleted
 from zrb_store.names import check_session_name
+from zrb_store.observe import configure
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnySession, AnyTask, Session
 from zrb_store.plugin.inputs import Secrets, default_of, given_inputs, given_secrets, inputs_to_store
@@ -31,6 +32,7 @@ def opened_store() -> Store:
     from zrb_store.store import open_store
 
     print_warnings(warn)
+    configure()
     store = open_store()
     atexit.register(store.close)
     return store

@@ -26,6 +26,7 @@ from zrb_store.render.stderr import PROGRAM
 from zrb_store.wings import load, wing_of_class
 
 if TYPE_CHECKING:
+    from zrb_store.attempt import Attempt
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.queries.attempts import Owner
 
@@ -33,11 +34,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def export_attempt(ctx: AnyContext, url: str, token: str) -> None:
+def export_attempt(ctx: AnyContext, url: str, attempt: Attempt) -> None:
     """Tell the commands of a CmdTask which attempt they belong to. A zrb among them runs a session of its own."""
     ctx.env["ZRB_STORE_URL"] = url
     hide_url(ctx)
-    ctx.env["ZRB_STORE_ATTEMPT"] = token
+    ctx.env["ZRB_STORE_ATTEMPT"] = attempt.token
+    if attempt.span is not None:
+        ctx.env.update(attempt.span.environment)
     ctx.env.pop("ZRB_STORE_SESSION", None)
 
 
@@ -139,6 +142,7 @@ async def run_attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: co
     from zrb_store.xcom import current_attempt
 
     outer = inside.get(), current_attempt.get()
+    attempt: Attempt | None = None
     try:
         with recorder.end_run_on_refusal():
             recorder.refuse_if_ended()
@@ -152,7 +156,9 @@ async def run_attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: co
         inside.set(ctx)
         current_attempt.set(attempt)
         keep_output(ctx, attempt)
-        export_attempt(ctx, recorder.url, attempt.token)
+        if attempt.span is not None:
+            attempt.span.enter()
+        export_attempt(ctx, recorder.url, attempt)
         result = action(task, ctx)
         if inspect.isawaitable(result):
             result = await result
@@ -169,6 +175,9 @@ async def run_attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: co
                 recorder.fail(begun, task, error)
         raise
     finally:
+        if attempt is not None and attempt.span is not None:
+            attempt.span.leave()
+            attempt.span.end("interrupted")  # unless its end was recorded
         # Not by token: a generator closed elsewhere ends in another context.
         inside.set(outer[0])
         current_attempt.set(outer[1])
@@ -239,10 +248,15 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
     """Run zrb's session, then end its run and choose the error to raise."""
     signals.begin(recorder)
     failure: BaseException | None = None
+    span = recorder.run.span
+    if span is not None:
+        span.enter()
     try:
         result = await run()
     except BaseException as error:  # noqa: BLE001 - raised again below, when the run has been ended
         failure = error
+    if span is not None:
+        span.leave()
     # zrb swallows a cancellation up to and including 2.45, but the asyncio task remembers it.
     current = asyncio.current_task()
     interrupted = signals.received or (current is not None and current.cancelling() > 0)

@@ -279,6 +279,8 @@ class Recorder:
     def restore(self, task: AnyTask, record: AttemptRecord) -> Any:
         """Return the stored result of a completed attempt. zrb will push it: that push does nothing."""
         result = self.run.result(record)
+        if self.run.span is not None:
+            self.run.span.count("tasks_from_store")
         self._assign_again(each for each in self._standing.values() if record.task in self._around(each))
         queue = self.ctx_xcom.get(task.name)
         if isinstance(queue, ZrbXcom):

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from zrb_store.observe import flush
+
 if TYPE_CHECKING:
     from zrb_store.plugin.recorder import Recorder
 
@@ -92,6 +94,7 @@ class StopSignals:
         self._die()
 
     def _die(self) -> None:
+        flush()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -54,7 +54,7 @@ def first_start(executor: Executor, session_id: int, task: str, step: str | None
 
 @statement
 def _create(dialect_name: str) -> ReturningInsert[int]:
-    columns = ("name", "project", "task", "path", "inputs", "tasks", "forked_from")
+    columns = ("name", "project", "task", "path", "inputs", "tasks", "forked_from", "traceparent")
     inserted = insert_if_absent(dialect_name, t.session).values({name: bindparam(name) for name in columns})
     new = inserted.values(id=new_id("zrb_session"), status=literal("open"), created_at=now(), created_tick=tick())
     return new.returning(t.session.c.id)
@@ -73,6 +73,7 @@ def create(executor: Executor, name: str, source: SessionRecord, tick: int) -> i
         "inputs": inputs_then(executor, source, tick),
         "tasks": json.dumps(dict.fromkeys(source.tasks, "not started")),
         "forked_from": source.name,
+        "traceparent": source.traceparent,
     }
     rows = executor.execute(_create(executor.dialect_name), row)
     return rows[0][0] if rows else None
@@ -224,7 +225,7 @@ def _copy_output() -> sa.Insert:
     )
 
 
-_KEPT_OF_VALUE = ("seq", "pushed_at", "moved_from", "pushed_tick", "plain")
+_KEPT_OF_VALUE = ("seq", "pushed_at", "moved_from", "pushed_tick", "plain", "traceparent")
 _CONTENT = ("type", "size", "data")
 
 

@@ -90,7 +90,7 @@ def holding_runs(executor: Executor, queue_id: int) -> list[HoldingRun]:
 
 def take_over(transaction: Transaction, of_session: SessionRecord, run_columns: Params, reason: str) -> None:
     """End a session's dead run in the name of one that only reclaims, and undo what it did to other sessions."""
-    kept = {name: getattr(of_session, name) for name in ("project", "task", "inputs", "parent")}
+    kept = {name: getattr(of_session, name) for name in ("project", "task", "inputs", "parent", "traceparent")}
     run_id, _ = runs.start(transaction, of_session, 0, run_columns, {**kept, "path": json.dumps(of_session.path)})
     runs.end_attempts(transaction, of_session.id, "lost", draw(transaction), reason)
     runs.end(transaction, of_session.id, run_id, "interrupted")

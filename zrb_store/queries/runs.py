@@ -137,7 +137,7 @@ def _insert() -> sa.sql.dml.ReturningInsert[int]:
     return sa.insert(t.run).values(new).returning(t.run.c.id)
 
 
-_SESSION_COLUMNS = ("project", "task", "path", "inputs")
+_SESSION_COLUMNS = ("project", "task", "path", "inputs", "traceparent")
 
 
 @statement

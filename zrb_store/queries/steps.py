@@ -175,6 +175,19 @@ def of_attempt(executor: Executor, attempt_id: int, *without: str) -> dict[StepK
 
 
 @statement
+def _count_used() -> sa.Select[int]:
+    around = (t.attempt.c.session_id == _parent().c.session_id, t.attempt.c.step_of == _parent().c.task)
+    used = t.attempt.c.used_by == _parent().c.id
+    found = sa.select(sa.func.count()).select_from(_parent().join(t.attempt, sa.and_(*around)))
+    return found.where(_parent().c.id == bindparam("attempt_id"), used)
+
+
+def count_used(executor: Executor, attempt_id: int) -> int:
+    """Count the steps whose stored results other processes have used in an attempt."""
+    return int(executor.execute(_count_used(), {"attempt_id": attempt_id})[0][0])
+
+
+@statement
 def _highest_number(of_parent: bool) -> sa.Select[int | None]:
     return sa.select(sa.func.max(t.attempt.c.step_number)).where(of_task(of_parent))
 

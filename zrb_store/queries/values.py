@@ -83,7 +83,9 @@ def is_held() -> sa.ColumnElement[bool]:
 
 
 @statement
-def _push(dialect_name: str, owned: bool, left: bool, delayed: bool) -> sa.sql.dml.ReturningInsert[int, int]:
+def _push(
+    dialect_name: str, owned: bool, left: bool, delayed: bool, traced: bool
+) -> sa.sql.dml.ReturningInsert[int, int]:
     columns = {
         "type": bindparam("type", type_=sa.Text),
         "size": bindparam("size", type_=sa.Integer),
@@ -92,6 +94,8 @@ def _push(dialect_name: str, owned: bool, left: bool, delayed: bool) -> sa.sql.d
         "pushed_by": bindparam("attempt_id", type_=t.value.c.pushed_by.type),
         "data": bindparam("data", type_=sa.Text),
     }
+    if traced:
+        columns["traceparent"] = bindparam("traceparent", type_=sa.Text)
     if delayed:
         columns["due_at"] = now() + bindparam("delay", type_=sa.BigInteger)
     conditions = [schema_is_unchanged(), attempt_may_write()] if owned else [schema_is_unchanged()]
@@ -106,13 +110,25 @@ class PushedValue(NamedTuple):
 
 
 def push(
-    executor: Executor, queue_id: int, item: Encoded, attempt_id: int | None, *, left: bool = False, delay: int = 0
+    executor: Executor,
+    queue_id: int,
+    item: Encoded,
+    attempt_id: int | None,
+    *,
+    left: bool = False,
+    delay: int = 0,
+    traceparent: str | None = None,
 ) -> PushedValue | None:
-    """Add one value, delayed by microseconds, to a queue; None if that was deleted or the attempt may not write."""
-    statement = _push(executor.dialect_name, attempt_id is not None, left, delay > 0)
+    """Add one value, delayed by microseconds, to a queue; None if that was deleted or the attempt may not write.
+
+    `traceparent` names the span that it is pushed in, if there is one.
+    """
+    statement = _push(executor.dialect_name, attempt_id is not None, left, delay > 0, traceparent is not None)
     row = {"queue_id": queue_id, "type": item.type, "size": item.size, "data": item.data, "attempt_id": attempt_id}
     if delay:
         row["delay"] = delay
+    if traceparent is not None:
+        row["traceparent"] = traceparent
     if item.size < chunks.LONG_FROM[executor.dialect_name]:
         return next(map(PushedValue._make, executor.execute(statement, row)), None)
 
@@ -127,7 +143,7 @@ def push(
 
 _INSERTED = (
     *("queue_id", "seq", "type", "size", "data", "moved_from", "failed_deliveries", "plain"),
-    *("pushed_by", "pushed_at", "pushed_tick"),
+    *("traceparent", "pushed_by", "pushed_at", "pushed_tick"),
 )
 
 
@@ -153,13 +169,14 @@ def push_many(
     moment: Moment,
     *,
     left: bool = False,
+    traceparent: str | None = None,
 ) -> int:
     """Add values in their order, and return the seq of the first. The caller has checked that the attempt may write."""
     statement = reserve(transaction.dialect_name, left=left)
     first: int = transaction.execute(statement, {"queue_id": queue_id, "count": len(items)})[0][0]
-    least = chunks.LONG_FROM[transaction.dialect_name]
+    least, by = chunks.LONG_FROM[transaction.dialect_name], (traceparent, attempt_id)
     rows = (
-        (queue_id, seq, item.type, item.size, item.data if item.size < least else "", *rest, attempt_id, *moment)
+        (queue_id, seq, item.type, item.size, item.data if item.size < least else "", *rest, *by, *moment)
         for seq, (item, *rest) in enumerate(items, first)
     )
     transaction.execute_many(_insert(), _INSERTED, rows)
@@ -167,6 +184,17 @@ def push_many(
         if item.size >= least:
             chunks.add(transaction, queue_id, seq, item.data)
     return first
+
+
+@statement
+def _traceparents(dialect_name: str) -> sa.Select[str | None]:
+    return sa.select(t.value.c.traceparent).where(*of_seqs(dialect_name)).distinct()
+
+
+def traceparents(executor: Executor, queue_id: int, seqs: Sequence[int]) -> list[str | None]:
+    """Return the spans that values were pushed in."""
+    params = {"of_queue": queue_id, "seqs": json.dumps(list(seqs))}
+    return list(map(first_column, executor.execute(_traceparents(executor.dialect_name), params)))
 
 
 # What follows raises PusherInDoubtError if a pusher may have died. In the rows, the text is NULL then.

@@ -17,7 +17,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, status_after
@@ -27,7 +27,7 @@ from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import ErrorText, printable
 from zrb_store.names import full_name, storable_name
-from zrb_store.queries import attempts, deliveries, queues, takes
+from zrb_store.queries import attempts, deliveries, queues, takes, values
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.by_hand import dead_values
 from zrb_store.queries.deliveries import NextValue
@@ -41,6 +41,9 @@ from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait, check_seconds
 from zrb_store.wings import needed
 from zrb_store.xcom import Xcom, current_attempt, leave
+
+if TYPE_CHECKING:
+    from zrb_store.observe import Observed
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
 _FEW = 100  # values that failed here: so many may be dead meanwhile, and still be remembered
@@ -121,9 +124,13 @@ class Delivery:
         if not self._has_ended:
             self._has_ended = True
             self._on_end(completed)
+            if completed and self.attempt.span is not None:
+                self.attempt.span.end("completed")
 
     def __enter__(self) -> Any:
         self._token = current_attempt.set(self.attempt)
+        if self.attempt.span is not None:
+            self.attempt.span.enter()
         return self.value
 
     def __exit__(
@@ -145,6 +152,8 @@ class Delivery:
         if self._token is not None:
             leave(self._token)
             self._token = None
+            if self.attempt.span is not None:
+                self.attempt.span.leave()
 
     def _end(self, error: BaseException | None) -> bool:
         """End the delivery after its block. Return whether the exception is dealt with, and not to be raised again."""
@@ -316,6 +325,8 @@ class Consumer:
             taken = self._take(queue_id, EVERYBODY if was_vain else reclaim.known_alive(self.database, queue_id))
             if taken is not None:
                 attempt, found = taken
+                if self._run.span is not None:
+                    self._observe(self._run.span, attempt, queue_id, found)
                 seqs, decoded = [seq for seq, _ in found], [self._decode(data) for _, data in found]
                 value = decoded[0] if self._batch is None else decoded
                 on_end = functools.partial(self._note_end, queue_id, seqs)
@@ -323,6 +334,16 @@ class Consumer:
             self._run.refuse_if_over()  # another thread may have ended it just now
             was_vain = True
         return None
+
+    def _observe(self, run: Observed, attempt: Attempt, queue_id: int, found: Sequence[tuple[int, str]]) -> None:
+        """Tell whoever observes the run that a delivery has begun, and which spans pushed its values."""
+        seqs = [seq for seq, _ in found]
+        details: dict[str, str | int | None] = {**attempt._details, "kind": "delivery", "queue": self.task}
+        details["value"] = full_name(*self._place, seqs[0]) if len(seqs) == 1 else None
+        details["values"] = len(seqs)
+        details["data"] = found[0][1] if len(seqs) == 1 else f"[{','.join(data for _, data in found)}]"
+        links = values.traceparents(self.database, queue_id, seqs)
+        attempt.span = run.begin("delivery", self._place[1], details, links)
 
     def _forget_dead(self, queue_id: int) -> None:
         """Forget values that are dead, now and then: a consumer may go on for years."""

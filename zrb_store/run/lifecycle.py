@@ -42,6 +42,7 @@ from zrb_store.xcom import Xcoms
 if TYPE_CHECKING:
     from zrb_store.inspect.advice import Start
     from zrb_store.inspect.resume import Reruns
+    from zrb_store.observe import Observed
 
 
 _log = logging.getLogger("zrb_store")
@@ -98,6 +99,8 @@ class RunLifecycle:
         self._is_root = spec.parent is None
         self._dead_run: tuple[RunRecord, str] | None = None
         self._has_left = False  # whether commands of earlier runs live
+        self.span: Observed | None = None
+        self._led_here: str | None = None  # the span of the run before
         self._numbers: dict[str, int] = {}  # of the last attempt of each task that this process has begun
 
     def start(self, choose_reruns: ChooseReruns | None = None) -> Self:
@@ -116,6 +119,8 @@ class RunLifecycle:
             InvalidArgument: A step that was declared `once` would run again.
         """
         self._pid = os.getpid()
+        if self.database.observer is not None:
+            self.span = self.database.observer.begin("run", self._spec.task or "", {"session": self.session})
         try:
             json_text.load()
         except OSError as error:  # this process may open no more files
@@ -131,6 +136,8 @@ class RunLifecycle:
             if isinstance(started, SessionBusy):
                 raise started
             self.session_id, self.id, self.number = started
+            if self.span is not None:
+                self.span.note({"fence": self.number}, [self._led_here])
         except ZrbStoreError as error:
             self.notify_unavailable(error)
             raise
@@ -178,8 +185,10 @@ class RunLifecycle:
             from zrb_store.queries.by_hand import record_change
 
             record_change(transaction, action, session.name, detail)
-        columns = self._spec.run_columns(), self._spec.session_columns(session)
-        return session.id, *runs.start(transaction, session, lease.duration_in_micros(), *columns)
+        self._led_here = session.traceparent
+        run_columns, session_columns = self._spec.run_columns(), self._spec.session_columns(session)
+        session_columns["traceparent"] = None if self.span is None else self.span.traceparent
+        return session.id, *runs.start(transaction, session, lease.duration_in_micros(), run_columns, session_columns)
 
     def _end_commands(self, choose_reruns: ChooseReruns | None) -> None:
         """End the commands that earlier runs have left, and only then give back what their attempts did."""
@@ -286,6 +295,9 @@ class RunLifecycle:
         except StoreUnavailable as unavailable:
             self.notify_unavailable(unavailable)
             raise
+        finally:
+            if self.span is not None:
+                self.span.end(status, text and text._replace(traceback=""))  # that is told of an attempt
         if told:
             notify.notifier().notify_end(self.database, self.session, self.id)
         # A process that was told to end has no time for retention; the next run sees to it.
@@ -356,13 +368,18 @@ class RunLifecycle:
 
     def __enter__(self) -> Self:
         try:
-            return self if self.number else self.start()
+            run = self if self.number else self.start()
         except SessionWaiting as waiting:
             raise _exit_of(waiting) from None
+        if run.span is not None:
+            run.span.enter()
+        return run
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.span is not None:
+            self.span.leave()
         if self._ended or self.is_inherited:
             return
         waiting = waiting_in(error)

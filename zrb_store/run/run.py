@@ -189,6 +189,8 @@ class _Call:
         from zrb_store.codec.compare import describe_changes
 
         run = self._of
+        if run.span is not None:
+            run.span.count("tasks_from_store")
         difference = describe_changes(mask_encoded(done.arguments), self._arguments) if done.arguments else ""
         if difference:
             attempt_name = full_name(run.session, self._name, done.number)
@@ -298,7 +300,10 @@ class Run(RunLifecycle):
                 raise TaskCompleted(f"task {task} has completed in session {self.session}: its result is stored")
             raise self._lost_error()
         self._numbers[task] = begun.number
-        return Attempt(self._xcoms, begun.id, task, begun.number, self.number, has_begun_before=kind == "check")
+        attempt = Attempt(self._xcoms, begun.id, task, begun.number, self.number, has_begun_before=kind == "check")
+        if self.span is not None:
+            attempt.span = self.span.begin("task", task, {**attempt._details, "kind": kind, "arguments": arguments})
+        return attempt
 
     def _end_commands_of(self, task: str) -> None:
         """End what lives of the commands of a task whose attempts were cut off, as zrb does it to servers."""

@@ -13,6 +13,7 @@ from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database, StoreReplaced
 from zrb_store.db.patience import NoConnectionLeft
 from zrb_store.errors import LeaseLost, ZrbStoreError
+from zrb_store.observe import flush
 from zrb_store.process import own_ending_signal
 from zrb_store.queries.lease import DURATION, RENEWALS, renew
 
@@ -166,6 +167,7 @@ class _Renewal:
         from zrb_store.runtime.stop import end_runs
 
         if end_runs(self._database(holder), live):  # else it has just ended by itself
+            flush()
             os.kill(os.getpid(), number)
             os._exit(128 + number)  # no such signal reaches the process 1 of a container
 

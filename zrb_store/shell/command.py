@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import IO
 
-from zrb_store.attempt import AttemptReference
+from zrb_store.attempt import OpenAttempt
 from zrb_store.db.clock import clock
 from zrb_store.errors import InvalidArgument
 from zrb_store.masking import ErrorText, mask_printed, one_line, storable
@@ -423,8 +423,9 @@ def _awaited(streams: Iterable[Feed | Relay]) -> list[tuple[int, int]]:
     return [pair for stream in streams for pair in stream.awaited()]
 
 
-def environment_of(attempt: AttemptReference) -> dict[str, str]:
+def environment_of(attempt: OpenAttempt) -> dict[str, str]:
     """Return the environment of a command, whose pushes and pops belong to the attempt."""
     url = attempt.database.url.render_as_string(hide_password=False)
     inherited = {name: text for name, text in os.environ.items() if name != "ZRB_STORE_SESSION"}
-    return {**inherited, "ZRB_STORE_URL": url, "ZRB_STORE_ATTEMPT": attempt.token}
+    observed = {} if attempt.span is None else attempt.span.environment
+    return {**inherited, **observed, "ZRB_STORE_URL": url, "ZRB_STORE_ATTEMPT": attempt.token}

@@ -19,6 +19,7 @@ from zrb_store.errors import SessionWaiting, Waiting, ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, ResumeOptions, commands_to_end, plan
 from zrb_store.local_time import PERIODS, period_name
+from zrb_store.observe import configure
 from zrb_store.process import current_project
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.lease import SessionRunning
@@ -121,6 +122,7 @@ def _parse_input(text: str) -> tuple[str, str]:
 
 def _run(call: CommandRun) -> int:
     tell = functools.partial(print_line, program=program_name())
+    configure()
     with open_store() as store:
         try:
             return call.run(store, write_output, tell)
@@ -222,6 +224,7 @@ def step(
         raise click.UsageError("--retries has no stdin for a second try: leave out --stdin")
     stdin = stdin_for_child(arguments.binary_stdin().fileno()) if reads_stdin else None
     tell = functools.partial(print_line, program=program_name())
+    configure()
     with open_store() as store:
         tries = Retries.of(retries, retry_after or None)
         return ShellStep(name, argv, once, produces, timeout, tries, stdin, verbose, tell).run(store, write_output)
@@ -264,6 +267,7 @@ def result(value: str, text: bool) -> None:
 @click.option("--say", metavar="TEXT", help="The question, which `list` and `show` show and ZRB_STORE_NOTIFY gets.")
 @click.option("--name", metavar="NAME", help="Another name than `wait QUEUE` for this question: a second one needs it.")
 def wait(queue: str, timeout: timedelta | None, say: str | None, name: str | None) -> int:
+    configure()
     with open_store() as store:
         try:
             answer = wait_in_script(store, queue, timeout, say, name)

@@ -21,6 +21,7 @@ from zrb_store.cli.arguments import (
 from zrb_store.cli.command import command
 from zrb_store.errors import ValueNotFound
 from zrb_store.inspect import session_names
+from zrb_store.observe import configure
 from zrb_store.operations.values import nothing_there_error
 from zrb_store.render.format import program_name, shell_text
 from zrb_store.render.stderr import print_line
@@ -75,6 +76,7 @@ def consume(
         (timeout == 0, "--timeout 0 gives a command no time: leave it out for no limit"),
     )
     check_command(argv)
+    configure()
     outputs = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
     with CommandRunner(argv, **outputs, timeout=timeout) as runner, open_store() as store:
         place = session_names.session_name(session), queue

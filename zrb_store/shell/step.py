@@ -215,6 +215,8 @@ def _surrounding(store: Store, name: str) -> Attempt:
     queues = Xcoms(store.database, parent.session, store.max_value)
     attempt = Attempt(queues, parent.id, parent.task, parent.number, parent.fence)
     attempt.steps.shared = attempt.steps.in_doubt = True  # other processes begin steps of it
+    if (observer := store.database.observer) is not None:
+        attempt.span = observer.around()
     return attempt
 
 

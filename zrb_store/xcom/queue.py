@@ -144,12 +144,16 @@ class Xcom(QueueReader):
         owner = self._queues.owner_of_change()
         attempt_id = owner.id if owner else None
         database = self._queues.database
+        span = None if database.observer is None else self._queues._traceparent(owner)
         queue_id = self._queues.queue_id(self.name, owner)
         failpoint("push:before")
-        pushed = values.push(database, queue_id, item, attempt_id, left=left, delay=delay)
+        pushed = values.push(database, queue_id, item, attempt_id, left=left, delay=delay, traceparent=span)
         if pushed is None:
             pushed = self._try_again(
-                owner, lambda new_id: values.push(database, new_id, item, attempt_id, left=left, delay=delay)
+                owner,
+                lambda new_id: values.push(
+                    database, new_id, item, attempt_id, left=left, delay=delay, traceparent=span
+                ),
             )
         failpoint("push:after")
         self._after_push(pushed.seq, item, value)
@@ -386,10 +390,13 @@ class Xcom(QueueReader):
             moment = draw(transaction)
             values.remove(transaction, queue_id, edit.removed, attempt_id, moment)
             left = right = 0
+            span = queues._traceparent(owner)
             if edit.left:
-                left = values.push_many(transaction, queue_id, edit.left, attempt_id, moment, left=True)
+                left = values.push_many(
+                    transaction, queue_id, edit.left, attempt_id, moment, left=True, traceparent=span
+                )
             if edit.right:
-                right = values.push_many(transaction, queue_id, edit.right, attempt_id, moment)
+                right = values.push_many(transaction, queue_id, edit.right, attempt_id, moment, traceparent=span)
             return edit, left, right
 
         if read and not queues.find_id(self.name):

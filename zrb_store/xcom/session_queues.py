@@ -53,6 +53,11 @@ class SessionQueues:
         owner = owner and owner.owner_of_change()
         return owner if owner and self.is_in(owner.database) else self.parent_attempt
 
+    def _traceparent(self, owner: Owner | None) -> str | None:
+        """Return the span that a push belongs to; None if nobody observes it."""
+        observer = self.database.observer
+        return None if observer is None else observer.traceparent(getattr(owner, "span", None))
+
     def find_id(self, name: str, *, refresh: bool = False) -> int | None:
         """Return the id of a queue, or None if there is no such queue.
 

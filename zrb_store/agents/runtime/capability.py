@@ -144,6 +144,8 @@ class StoredModel(WrapperModel):
             ) as stream:
                 # What reads the stream is no part of the step.
                 token = current_attempt.set(step.parent)
+                if step.span is not None:
+                    step.span.leave()
                 reading.set((*reading.get(), step))
                 try:
                     yield stream
