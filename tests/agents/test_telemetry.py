@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.zrb.environments import environment_with
+from tests.zrb.environments import with_telemetry
 
 PROGRAM = """
 import asyncio
@@ -89,7 +89,7 @@ print(sum(point.count for point in points) // 2, *sorted(one.name.split()[0] for
 @pytest.mark.parametrize("way", ["run", "stream"])
 def test_what_comes_from_the_store_is_not_reported_again(tmp_path: Path, way: str) -> None:
     """The second call fails, then nothing does but the attempt, and then everything is stored."""
-    python = environment_with("telemetry", "pydantic-ai-slim==2.68.0", "opentelemetry-sdk") / "bin" / "python"
+    python = with_telemetry() / "bin" / "python"
     (tmp_path / "look.py").write_text(PROGRAM)
 
     def reported(*arguments: str) -> str:

@@ -79,7 +79,7 @@ class Programs:
         (self.folder / name).write_text(text)
 
     def run(self, *words: str, code: int = 0, **more: str) -> str:
-        """Run a program to its end, and return what it printed."""
+        """Run a program to its end, and return what it wrote to stderr."""
         done = subprocess.run(
             words,
             cwd=self.folder,
@@ -90,7 +90,7 @@ class Programs:
             timeout=DEADLINE,
         )
         assert done.returncode == code, f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-        return done.stdout
+        return done.stderr
 
 
 @pytest.fixture

@@ -76,6 +76,12 @@ def environment(release: str) -> Path:
     return environment_with(f"zrb-{release}", "zrb" if release == "latest" else f"zrb=={release}")
 
 
+def with_telemetry() -> Path:
+    """Return the folder of the environment with a pydantic-ai that reports nothing twice, and OpenTelemetry's SDK."""
+    packages = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
+    return environment_with("telemetry", "pydantic-ai-slim==2.68.0", *packages)
+
+
 def environment_with(name: str, *packages: str) -> Path:
     """Return the folder of the environment with these packages and this checkout, creating it if needed."""
     FOLDER.mkdir(exist_ok=True)

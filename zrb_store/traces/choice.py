@@ -57,7 +57,7 @@ def configure() -> None:
     if exporters != "none" and not _is_off() and not _is_configured():
         from zrb_store.traces.sdk import configure
 
-        configure([name.strip() for name in exporters.split(",")])
+        configure([name.strip() for name in exporters.split(",")], flush)
 
 
 def flush() -> None:

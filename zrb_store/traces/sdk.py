@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
+from zrb_store.render.stderr import PROGRAM, print_line
+
 _GROUP = "opentelemetry_traces_exporter"
 _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
+_LONGEST = 300  # characters of the reason why spans are not exported
 _NEEDED = "install opentelemetry-sdk and opentelemetry-exporter-otlp-proto-http, or set ZRB_STORE_TRACES=off"
 
 
-def configure(names: Sequence[str]) -> None:
-    """Let these exporters get the spans of this process. If the packages are missing, nothing is exported."""
+def configure(names: Sequence[str], flush: Callable[[], None]) -> None:
+    """Let these exporters get the spans of this process, the last ones by `flush` when it exits.
+
+    If the packages are missing, nothing is exported.
+    """
     try:
         from opentelemetry import trace
         from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -30,10 +37,22 @@ def configure(names: Sequence[str]) -> None:
     resource = Resource.create()
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "zrb-store"}))
-    provider = TracerProvider(resource=resource)
+    if not logging.getLogger().handlers:  # else the program's own logging reports it
+        logging.getLogger("opentelemetry").addHandler(_FirstFailure(logging.WARNING))
+    # The SDK's own end may take half a minute if nobody answers.
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    atexit.register(flush)
     for make in exporters:
         provider.add_span_processor(BatchSpanProcessor(make()))
     trace.set_tracer_provider(provider)
+
+
+class _FirstFailure(logging.Handler):
+    """Reports in one line that spans cannot be exported."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.setLevel(logging.CRITICAL + 1)
+        print_line(f"traces are not exported: {record.getMessage()[:_LONGEST]}", PROGRAM)
 
 
 def _exporter(name: str) -> Callable[[], Any] | None:
@@ -50,4 +69,4 @@ def _exporter(name: str) -> Callable[[], Any] | None:
 def _warn(line: str) -> None:
     # Such variables may be set for other programs on the machine.
     if os.environ.get("ZRB_STORE_TRACES"):
-        warnings.warn(line, RuntimeWarning, stacklevel=1)
+        logging.getLogger("zrb_store").warning(line)

@@ -93,9 +93,8 @@ class Traces:
             kind, what = SpanKind.CONSUMER, "process"
             attributes |= {"messaging.system": "zrb_store", "messaging.operation.name": "process"}
             attributes |= {"messaging.operation.type": "process"}
-        elif what == "step":
-            what = str(details["kind"])
-        # A wait has its kind in its name.
+        elif details.get("kind") == "wait":
+            what = "wait"  # as most of their names begin
         shown = mask_text(name if name.startswith(what) else f"{what} {name}".rstrip())
         made = self._tracer.start_span(shown, context=parent, kind=kind, attributes=attributes, links=[*_links(links)])
         return TracedSpan(self, made, outer)
