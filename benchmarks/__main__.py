@@ -39,6 +39,7 @@ QUESTIONS = (
     "under_zrb",
     "output",
     "inputs_read",
+    "traces",
     "agents",
     "size",
     "memory",
