@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from tests.own_tables.shops import ALONE, ANYWHERE, ORDERS, Shop, engine_of, load, load_all
-from tests.postgres import Server
-from tests.proxy import MOMENTS, cut, proxy, through
-from tests.rows import faults, states
+from tests.support.postgres import Server
+from tests.support.proxy import MOMENTS, cut, proxy, through
+from tests.support.rows import faults, states
 from zrb_store import InvalidArgument, Store, StoreUnavailable, ZrbStoreError, open_store, step
 from zrb_store.own_tables.database import UserDatabase
 from zrb_store.testing import Crash, crash_at, expire_lease

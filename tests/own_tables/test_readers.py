@@ -6,10 +6,10 @@ import contextlib
 
 import pytest
 
-from tests.commands import Commands
+from tests.support.commands import Commands
 from tests.own_tables.shops import ANYWHERE, Shop, load
 from tests.page.pages import Pages, description
-from tests.sessions import parse
+from tests.support.sessions import parse
 from zrb_store import Store, step
 
 pytestmark = [pytest.mark.promise(number=22)]
