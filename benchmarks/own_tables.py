@@ -27,7 +27,7 @@ from benchmarks.harness import Contestant, Effort, Race
 from benchmarks.on_postgres import AS_USUAL
 from benchmarks.queues import SMALL
 from benchmarks.report import Answer, at_least, at_most, ratios
-from tests import postgres
+from tests.support import postgres
 from zrb_store import open_store
 from zrb_store.attempt import Attempt
 from zrb_store.store import Store
