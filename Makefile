@@ -89,7 +89,7 @@ quick: venv
 
 # One release of zrb, because the others run on the default Python.
 smoke: venv
-	TEST_ZRB_RELEASES=$$($(BIN)/python -c "from tests.zrb.environments import RELEASES; print(RELEASES[-1])") \
+	TEST_ZRB_RELEASES=$$($(BIN)/python -c "from tests.chosen import RELEASES; print(RELEASES[-1])") \
 		$(BIN)/pytest -n 2 -m smoke
 
 pythons:

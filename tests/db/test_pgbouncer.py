@@ -14,7 +14,6 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.support import pgbouncer
 from tests.support.commands import Commands
 from tests.support.history import fill_with_history
 from tests.support.pgbouncer import Pooler, pooler
@@ -334,13 +333,3 @@ def test_the_first_writer_creates_the_tables_through_it(narrow: Pooler, new_post
 
 def _names(store: Store) -> list[str]:
     return [record.name for record in store.sessions()]
-
-
-@pytest.mark.usefixtures("location")
-@pytest.mark.parametrize(("environment", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
-def test_without_it_ci_fails(monkeypatch: pytest.MonkeyPatch, environment: str, outcome: type[BaseException]) -> None:
-    """Without CI, these tests are skipped."""
-    monkeypatch.setenv("CI", environment)
-    monkeypatch.setattr(pgbouncer, "program", lambda: None)
-    with pytest.raises(outcome, match="PgBouncer"):
-        pgbouncer.refuse_missing()

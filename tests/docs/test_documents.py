@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.documents import blocks, matches, named_commands, run_crontabs, run_page, unknown_words
+from tests.support.programs import require
 from tests.zrb.forked import ForkServer
 from zrb_store.cli.command import app
 
@@ -83,10 +83,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_prints_what_it_shows(name: str, folder: Path, server: ForkServer) -> None:
-    if "sqlite3 " in (ROOT / name).read_text(encoding="utf-8") and shutil.which("sqlite3") is None:
-        if os.environ.get("CI"):
-            pytest.fail("install sqlite3")
-        pytest.skip("the program sqlite3 is not installed")
+    if "sqlite3 " in (ROOT / name).read_text(encoding="utf-8"):
+        require("sqlite3")
     assert run_page(ROOT / name, folder, server) >= PAGES[name]
 
 

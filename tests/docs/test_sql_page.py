@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.support.programs import require
 from tests.support.sql_page import (
     PAGE,
     QUERIES,
@@ -133,11 +132,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.promise(number=15)
 @pytest.mark.parametrize("name", QUERIES)
 def test_the_program_sqlite3(file: str, name: str) -> None:
-    program = shutil.which("sqlite3")
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("install sqlite3")
-        pytest.skip("the program sqlite3 is not installed")
+    program = require("sqlite3")
     done = subprocess.run(
         [program, "-readonly", "-json", file, QUERIES[name]], capture_output=True, text=True, check=True
     )

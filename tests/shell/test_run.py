@@ -11,8 +11,9 @@ import pytest
 
 from tests.support.commands import Commands
 from tests.support.postgres import wait_until
+from tests.support.programs import require
 from tests.support.rows import faults, query
-from tests.support.scripts import Scripts, finished, require
+from tests.support.scripts import Scripts, finished
 from zrb_store import Store
 from zrb_store.process import has_living_member
 from zrb_store.shell.run import task_name

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.chosen import ALL
 from tests.faults.crash_scripts import kill_scripts
 from tests.shell.conftest import ON_SQLITE, steps
 from tests.support.commands import Commands
 from tests.support.postgres import wait_until
+from tests.support.programs import require
 from tests.support.rows import faults, query
-from tests.support.scripts import Scripts, finished, require
-from tests.zrb.environments import ALL
+from tests.support.scripts import Scripts, finished
 from zrb_store import Store, ZrbStoreError
 from zrb_store.attempt import Step, record_command
 from zrb_store.codec.arguments import stored_arguments

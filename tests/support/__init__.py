@@ -17,6 +17,7 @@ Processes
     processes, workers, runners: children that end with the test, and their functions, of queues and of sessions
     forks: a fork of the test's own process
     rights: the rights of an ordinary user
+    programs: what must be installed, and what is said at the end if it is not
     clocks: clocks that go wrong, and that a test turns
 Commands and what they print
     commands: `zrb-store` in this process

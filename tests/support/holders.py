@@ -7,7 +7,9 @@ from multiprocessing.connection import Connection
 import sqlalchemy as sa
 
 from tests.support.attempts import acting_as, start
+from tests.support.rows import query
 from zrb_store import LeaseLost, Store, open_store
+from zrb_store.runtime import lease
 
 
 def hold_a_value(pipe: Connection, location: str, session: str) -> None:
@@ -27,8 +29,15 @@ def hold_a_value(pipe: Connection, location: str, session: str) -> None:
                 pipe.send(str(error))
 
 
+def stop_renewals(store: Store) -> None:
+    """Let this process renew no lease any more: what a test writes into a run stays until the test looks."""
+    for (run_id,) in query(store, "SELECT id FROM zrb_run WHERE ended_at IS NULL"):
+        lease.abandon(store.database, run_id)
+
+
 def age_lease(store: Store, session: str, *, known: bool = False) -> None:
     """Let a run look as if its process, on another machine unless `known`, had not renewed its lease."""
+    stop_renewals(store)
     elsewhere = "" if known else ", boot_id = 'another machine'"
     sql = f"UPDATE zrb_run SET lease_expires_at = 1{elsewhere} WHERE session_id = :id"
     store.database.execute(sa.text(sql).bindparams(id=store.session(session).record().id))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import shutil
 import subprocess
 import tempfile
@@ -18,9 +17,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import psycopg
-import pytest
 
 from tests.support.postgres import DEADLINE, KEEPER, Server, account, locked, own, wait_until
+from tests.support.programs import require
 
 POOLED = "TEST_POOLED"
 """The variable with which the tests of PostgreSQL go through a PgBouncer; its value is `max_prepared_statements`."""
@@ -38,19 +37,6 @@ SETTINGS = {
     "log_connections": "0",
     "log_disconnections": "0",
 }
-
-
-def program() -> str | None:
-    """Return the path of PgBouncer, or None if it is not installed."""
-    return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-
-
-def refuse_missing() -> None:
-    """Skip the test if PgBouncer is not installed; in CI that is an error."""
-    if program() is None:
-        if os.environ.get("CI"):
-            pytest.fail("PgBouncer cannot be tested: install the package pgbouncer")
-        pytest.skip("PgBouncer is not tested: the package pgbouncer is not installed")
 
 
 class Pooler:
@@ -91,8 +77,7 @@ class Pooler:
         Args:
             alive: A pipe to read from. It runs while a process can write to it; by default, this process.
         """
-        found = program()
-        assert found is not None
+        found = require("pgbouncer")
         files = {"auth_file": self.folder / "users", "unix_socket_dir": self.folder}
         lines = [f"{name} = {value}" for name, value in {**SETTINGS, **files, **self._settings}.items()]
         text = "\n".join(["[databases]", f"* = host={self.server.folder}", "[pgbouncer]", *lines, ""])
@@ -142,7 +127,7 @@ def join_shared_pooler(server: Server, prepared: str) -> Pooler:
 @contextlib.contextmanager
 def pooler(server: Server, **settings: str) -> Iterator[Pooler]:
     """Start a PgBouncer for one test."""
-    refuse_missing()
+    require("pgbouncer")
     started = Pooler(Path(tempfile.mkdtemp(prefix="zrb-pool-", dir="/tmp")), server, settings)
     try:
         started.start()

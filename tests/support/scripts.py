@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -13,14 +12,6 @@ import pytest
 from tests.shell.consumers import PROGRAM, Ended
 from tests.support.postgres import DEADLINE
 from zrb_store.db.location import store_url
-
-
-def require(program: str) -> None:
-    """Skip a test if a program is not installed; in CI it fails."""
-    if shutil.which(program) is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"scripts cannot be tested with {program}: install it (.ci/run does)")
-        pytest.skip(f"scripts are not tested with {program}, which is not installed")
 
 
 class Scripts:

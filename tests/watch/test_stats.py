@@ -17,7 +17,7 @@ from prometheus_client import parser
 
 from tests.support.attempts import acting_as
 from tests.support.commands import Commands
-from tests.support.holders import hold_a_value
+from tests.support.holders import hold_a_value, stop_renewals
 from tests.support.processes import Child
 from tests.support.rows import query
 from tests.support.runners import hold_a_run
@@ -257,6 +257,7 @@ def test_a_run_that_died_ends_at_its_last_sign_of_life(command: Commands, store:
     run = store.session("night").run(task="main").start()
     with acting_as(run.begin("load")) as attempt:
         attempt.step("page 1", len, "abc")
+    stop_renewals(store)
     sql = "UPDATE zrb_run SET lease_expires_at = 1, suspected_at = 1, boot_id = 'another machine' RETURNING 1"
     store.database.execute(sa.text(sql))
     [[seen]] = query(store, "SELECT ended_at FROM zrb_attempt WHERE step = 'page 1'")

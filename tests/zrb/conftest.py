@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
+from tests.chosen import releases
 from tests.support.postgres import wait_until
-from tests.zrb.environments import environment, releases
+from tests.zrb.environments import environment
 from tests.zrb.forked import Forked, ForkServer
 from zrb_store import codec, open_store
 from zrb_store.process import is_stopped

@@ -13,62 +13,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-from zlib import crc32
+
+from tests.chosen import releases
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".envs"
-
-# The oldest supported release, the first tested one that has `exec_action`, and the newest of each later line.
-RELEASES = ["1.21.43", "2.45.0", "2.69.0", "3.0.0", "3.14.0", "3.28.0"]
-
-
-# The names do not begin with ZRB_, since tests/conftest.py removes such variables.
-CHOSEN = os.environ.get("TEST_ZRB_RELEASES", "")
-ALL = bool(os.environ.get("TEST_ALL"))
-"""Whether everything runs, as in CI: each release of zrb, and the tests that are marked `long`."""
-
-
-def releases() -> list[str]:
-    """Return the releases to test: those in TEST_ZRB_RELEASES (which may include `latest`), else the supported ones.
-
-    Without TEST_ZRB_RELEASES, `left_out` says which tests run on which of them. With it (as in `make matrix`) every
-    test runs on each.
-    """
-    return CHOSEN.replace(",", " ").split() or RELEASES
-
-
-def left_out(tests: Iterable[Any]) -> set[Any]:
-    """Return the tests that do not run without a list of releases.
-
-    On the newest release all of them run, on the oldest those marked `every_release` or `oldest`. On the four between
-    the former run, each test on every second release. Of several parameters, each release gets one, the next release
-    the next one. If all run, all but those marked `newest` run on each release, and on the oldest with all parameters.
-    """
-    found: set[Any] = set()
-    shared: dict[tuple[Path, str, str], list[Any]] = {}
-    for test in () if CHOSEN else tests:
-        release = test.callspec.params.get("release") if hasattr(test, "callspec") else None
-        if release not in RELEASES[:-1]:
-            continue
-        is_oldest = release == RELEASES[0]
-        marks = {mark.name for mark in test.iter_markers()}
-        if ALL:
-            runs = "newest" not in marks
-        elif is_oldest:
-            runs = not marks.isdisjoint({"every_release", "oldest"})
-        else:  # half of the tests run on each
-            runs = "every_release" in marks and (crc32(test.originalname.encode()) + RELEASES.index(release)) % 2 == 0
-        if not runs:
-            found.add(test)
-        elif not (ALL and is_oldest):
-            shared.setdefault((test.path, test.originalname, release), []).append(test)
-    for (_, _, release), each in shared.items():
-        turn = RELEASES.index(release) % len(each)
-        found.update(each[:turn], each[turn + 1 :])
-    return found
 
 
 def environment(release: str) -> Path:

@@ -11,7 +11,8 @@ import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from tests.zrb.environments import ROOT, environment, releases
+from tests.chosen import releases
+from tests.zrb.environments import ROOT, environment
 
 
 def run(release: str) -> tuple[str, list[str]]:

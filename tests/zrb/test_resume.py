@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
+from tests.chosen import releases
 from tests.support.sessions import parse
 from tests.zrb.conftest import Zrb, lines
-from tests.zrb.environments import releases
 
 GRAPH = """
 import threading

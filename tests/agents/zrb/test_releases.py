@@ -9,8 +9,9 @@ import pytest
 
 from tests.agents.zrb.project import Agents, on_supported, sqlite
 from tests.agents.zrb.tasks import rounds
+from tests.chosen import RELEASES
 from tests.zrb.conftest import Zrb
-from tests.zrb.environments import RELEASES, environment
+from tests.zrb.environments import environment
 from zrb_store import open_store
 
 pytestmark = [pytest.mark.slow, on_supported, sqlite]

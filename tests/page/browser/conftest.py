@@ -5,7 +5,6 @@ A page may ask the network for nothing but what its test allows, and may print n
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.programs import refuse
 
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 DEADLINE = 300_000  # milliseconds; Playwright's own 5 s are too few for a loaded machine
@@ -33,13 +34,10 @@ def browser() -> Iterator[Browser]:
     It ends with the tests of this folder: while it lives, Playwright's event loop counts as running in this thread, and
     no other test could start one.
     """
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("the pages cannot be tested: install chromium")
-        pytest.skip("the pages are not tested: chromium is not installed")
+    chromium = CHROMIUM or refuse("chromium")
     expect.set_options(timeout=DEADLINE)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
 
