@@ -355,7 +355,7 @@ def test_the_reason_names_what_is_missing(desk: Desk) -> None:
     with pytest.raises(raised.CannotRaise, match=r"ValueError has what cannot be stored: .*lock"):
         raised.decode_error(raised.encode_error(ValueError(threading.Lock())))
     text = raised.encode_error(Refused(code=1)).replace('"Refused"', '"Gone"')
-    with pytest.raises(raised.CannotRaise, match=r"its class tests\.test_survived_failures\.Gone is not loaded"):
+    with pytest.raises(raised.CannotRaise, match=rf"its class {__name__}\.Gone is not loaded"):
         raised.decode_error(text)
     with pytest.raises(raised.CannotRaise):
         raised.decode_error("{}")

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.commands import Commands
-from tests.support.holders import stop_renewals
+from tests.support.rows import stop_renewals
 from tests.support.sessions import Broken, etl, events, inbox, parse, parse_lines
 from zrb_store import Store, ValueNotFound, codec
 from zrb_store.codec.compare import differences, same

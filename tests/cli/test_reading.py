@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.commands import Commands
-from tests.support.holders import stop_renewals
+from tests.support.rows import stop_renewals
 from tests.support.sessions import Broken, etl, parse, parse_lines
 from zrb_store import Store
 

@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.support.holders import stop_renewals
 from tests.support.postgres import DEADLINE, Server, private_server, server_session
 from tests.support.processes import Child
+from tests.support.rows import stop_renewals
 from tests.support.workers import hold_many_files
 from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db import patience

@@ -16,7 +16,6 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from tests.support import postgres
-from tests.support.holders import stop_renewals
 from tests.support.postgres import (
     DEADLINE,
     Server,
@@ -27,6 +26,7 @@ from tests.support.postgres import (
     waits_for_lock,
 )
 from tests.support.proxy import proxy
+from tests.support.rows import stop_renewals
 from zrb_store import InvalidArgument, Store, StoreUnavailable, ZrbStoreError, open_store
 from zrb_store.db.dialect import watchdog
 from zrb_store.db.engine import Database

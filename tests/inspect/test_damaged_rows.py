@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from tests.support.commands import Commands, Result
 from tests.support.findings import doctor_findings
-from tests.support.holders import stop_renewals
 from tests.support.pruning import names
 from tests.support.rows import all_rows, allow_damage, query
 from tests.support.sessions import parse
@@ -184,7 +183,6 @@ def test_prune_deletes_nothing_if_a_run_that_decides_is_damaged(command: Command
     with store.session("old").run() as run:
         run.task("a", lambda: 1)
     with store.session("s").run():
-        stop_renewals(store)
         allow_damage(store)
         store.database.execute(sa.text(f"UPDATE zrb_run SET lease_expires_at = {FAR} WHERE ended_at IS NULL"))
         assert "a row is damaged: zrb_run id=" in command("prune", "--older-than", "0s").err
@@ -207,7 +205,6 @@ def test_nothing_is_reclaimed_from_a_damaged_run(store: Store, command: Commands
     store.session("inbox").xcom["files"].extend([1, 2])
     with store.session("s").run() as run, run.attempt("load"):
         store.session("inbox").xcom["files"].pop()
-        stop_renewals(store)
         allow_damage(store)
         store.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = -1"))
         before = all_rows(store, but=("zrb_run",))

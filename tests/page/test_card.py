@@ -13,8 +13,9 @@ import sqlalchemy as sa
 
 from tests.support.commands import Commands
 from tests.support.consumers import two_deaths
-from tests.support.holders import hold_a_value, stop_renewals
+from tests.support.holders import hold_a_value
 from tests.support.processes import Child
+from tests.support.rows import stop_renewals
 from tests.support.sessions import check, etl, inbox
 from zrb_store import Run, Store
 from zrb_store.page.card import Card

@@ -7,9 +7,8 @@ from multiprocessing.connection import Connection
 import sqlalchemy as sa
 
 from tests.support.attempts import acting_as, start
-from tests.support.rows import query
+from tests.support.rows import stop_renewals
 from zrb_store import LeaseLost, Store, open_store
-from zrb_store.runtime import lease
 
 
 def hold_a_value(pipe: Connection, location: str, session: str) -> None:
@@ -27,12 +26,6 @@ def hold_a_value(pipe: Connection, location: str, session: str) -> None:
                 run.end("completed")
             except LeaseLost as error:
                 pipe.send(str(error))
-
-
-def stop_renewals(store: Store) -> None:
-    """Let this process renew no lease any more: what a test writes into a run stays until the test looks."""
-    for (run_id,) in query(store, "SELECT id FROM zrb_run WHERE ended_at IS NULL"):
-        lease.abandon(store.database, run_id)
 
 
 def age_lease(store: Store, session: str, *, known: bool = False) -> None:

@@ -14,6 +14,7 @@ from zrb_store import Store, codec
 from zrb_store.db.tables import metadata, run
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.doctor import examine_rows
+from zrb_store.runtime import lease
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ def until_it_lives(store: Store, monkeypatch: pytest.MonkeyPatch, work: Callable
 
 def allow_damage(store: Store) -> None:
     """Let a test write rows that the databases refuse, as a failing disk or a person may leave them."""
+    stop_renewals(store)
 
     def on_sqlite(transaction: Transaction) -> None:
         transaction.driver.execute("PRAGMA ignore_check_constraints=ON")
@@ -107,3 +109,9 @@ def seqs(store: Store, session: str, queue: str = "q") -> list[int]:
 def is_waiting(store: Store) -> bool:
     """Whether a connection to the server waits for a lock."""
     return bool(query(store, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+
+
+def stop_renewals(store: Store) -> None:
+    """Let this process renew no lease any more: what a test writes into a run stays until the test looks."""
+    for (run_id,) in query(store, "SELECT id FROM zrb_run WHERE ended_at IS NULL"):
+        lease.abandon(store.database, run_id)

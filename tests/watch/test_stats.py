@@ -17,9 +17,9 @@ from prometheus_client import parser
 
 from tests.support.attempts import acting_as
 from tests.support.commands import Commands
-from tests.support.holders import hold_a_value, stop_renewals
+from tests.support.holders import hold_a_value
 from tests.support.processes import Child
-from tests.support.rows import query
+from tests.support.rows import query, stop_renewals
 from tests.support.runners import hold_a_run
 from tests.support.sessions import Broken, parse, parse_lines
 from zrb_store import Store
