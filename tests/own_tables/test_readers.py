@@ -6,9 +6,9 @@ import contextlib
 
 import pytest
 
-from tests.support.commands import Commands
 from tests.own_tables.shops import ANYWHERE, Shop, load
 from tests.page.pages import Pages, description
+from tests.support.commands import Commands
 from tests.support.sessions import parse
 from zrb_store import Store, step
 

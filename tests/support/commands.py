@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,6 +11,13 @@ import pytest
 
 from zrb_store import cli
 from zrb_store.db.location import store_url
+
+_NOTICE = re.compile(r"^.*: the store \S+ .*(waiting up to \d+ s more|can be used again, after \d+ s)\n", re.MULTILINE)
+
+
+def without_notices(err: str) -> str:
+    """Return what was written to stderr, but for lines that say that a store is awaited, as where a server is slow."""
+    return _NOTICE.sub("", err)
 
 
 class Result(NamedTuple):
@@ -34,6 +42,7 @@ class Commands:
         self._monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
         code = cli.run(args)
         out, err = self._read()
+        err = without_notices(err)
         assert len(err.splitlines()) <= 1, f"an error is one line: {err}"
         assert "Traceback" not in err
         return Result(code, out, err)

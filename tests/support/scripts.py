@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.shell.consumers import PROGRAM, Ended
+from tests.support.commands import without_notices
 from tests.support.postgres import DEADLINE
 from zrb_store.db.location import store_url
 
@@ -68,4 +69,4 @@ def finished(process: subprocess.Popen[str]) -> Ended:
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
         pytest.fail(f"it did not end: {out} {err}")
-    return Ended(process.returncode, out, err)
+    return Ended(process.returncode, out, without_notices(err))
