@@ -1,4 +1,4 @@
-"""The store and the user's database in each of the arrangements that people have."""
+"""The store and the user's database in each of the arrangements that people have, and the real zrb."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.own_tables.shops import ARRANGEMENTS, Shop
+from tests.zrb.conftest import fork_servers, release, zrb
+
+__all__ = ["fork_servers", "release", "zrb"]
 
 
 @pytest.fixture(params=ARRANGEMENTS)
