@@ -190,3 +190,40 @@ def test_a_repeated_one_that_is_killed_is_repeated_once(zrb_with_shop: Zrb) -> N
         zrb.resume("s", *again, code=-signal.SIGKILL if point else 0, **more)
         assert orders(zrb) == sorted([1, *[2, 3] * count])
     zrb.run("doctor", program="zrb-store")
+
+
+@pytest.mark.newest
+def test_a_produced_file_that_changed_does_not_repeat_it_silently(zrb_with_shop: Zrb) -> None:
+    """A step of a script whose file is changed would begin again, and the transaction that began after it with it."""
+    zrb = zrb_with_shop
+    zrb.tasks(
+        SHOP
+        + """
+import subprocess
+
+@make_task(name="load", retries=0, group=cli)
+def load(ctx):
+    words = ["zrb-store", "step", "dump", "--produces", "dump", "--", "sh", "-c", "cp source dump"]
+    done = subprocess.run(words, cwd=HERE, env={**os.environ, **ctx.env}, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(done.stderr)
+    step.transaction(shop, "load orders", insert, 2, 3)
+    if not exists("mended"):
+        raise ValueError("later")
+"""
+    )
+    (zrb.folder / "source").write_text("2 3")
+    zrb.run("load", code=1, ZRB_STORE_SESSION="s")
+    assert orders(zrb) == [2, 3]
+    (zrb.folder / "dump").write_text("changed")
+    zrb.mark("mended")
+    refused = zrb.resume("s", code=1).err
+    assert "step load orders of task load (s/load/2) has completed and is declared `once`" in " ".join(refused.split())
+    assert "--from load --repeat-once" in refused
+    assert orders(zrb) == [2, 3]
+    (zrb.folder / "dump").write_text("2 3")  # the change is undone
+    zrb.resume("s")
+    assert orders(zrb) == [2, 3]
+    zrb.resume("s", "--from", "load", "--repeat-once")
+    assert orders(zrb) == [2, 2, 3, 3]
+    zrb.run("doctor", program="zrb-store")
