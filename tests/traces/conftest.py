@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -78,12 +78,12 @@ class Programs:
         """Write a file."""
         (self.folder / name).write_text(text)
 
-    def run(self, *words: str, code: int = 0, **more: str) -> str:
+    def run(self, *words: str, code: int = 0, more: Mapping[str, str] | None = None) -> str:
         """Run a program to its end, and return what it wrote to stderr."""
         done = subprocess.run(
             words,
             cwd=self.folder,
-            env={**self.environment, **more},
+            env={**self.environment, **(more or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -51,7 +51,7 @@ with open_store() as store, store.session("etl").run(task="etl") as run:
 def test_a_workflow_that_is_killed_twice_and_resumed(programs: Programs, collector: Collector) -> None:
     programs.write("etl.py", WORKFLOW)
     for dies in ("2", "3"):
-        programs.run("python", "etl.py", code=-signal.SIGKILL, DIES=dies)
+        programs.run("python", "etl.py", code=-signal.SIGKILL, more={"DIES": dies})
     programs.run("python", "etl.py")
     assert collector.tree == (
         "(lost)\n"
@@ -130,9 +130,9 @@ def total(ctx):
 def test_zrb_in_zrb(programs: Programs, collector: Collector) -> None:
     programs.write("zrb_init.py", TASKS)
     zrb = {"ZRB_INIT_MODULES": "zrb_store.plugin", "ZRB_STORE_SESSION": "outer", "OTEL_SERVICE_NAME": "etl"}
-    programs.run("zrb", "sum", code=1, **zrb)
+    programs.run("zrb", "sum", code=1, more=zrb)
     programs.write("mended", "")
-    programs.run("zrb", "sum", **zrb)
+    programs.run("zrb", "sum", more=zrb)
     assert collector.tree == (
         "run sum: failed\n"
         "  task inner #1: completed\n"
@@ -152,8 +152,8 @@ def test_zrb_in_zrb(programs: Programs, collector: Collector) -> None:
 )
 def test_switched_off(programs: Programs, collector: Collector, more: dict[str, str]) -> None:
     programs.write("etl.py", WORKFLOW)
-    programs.run("zrb-store", "run", "night", "--", "true", **more)
-    programs.run("zrb-store", "push", "inbox", "files", "1", **more)
+    programs.run("zrb-store", "run", "night", "--", "true", more=more)
+    programs.run("zrb-store", "push", "inbox", "files", "1", more=more)
     assert collector.spans == []
     with open_store(programs.environment["ZRB_STORE_URL"]) as store:
         assert store.session("night").record().traceparent is None
@@ -164,9 +164,9 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 def test_a_push_keeps_the_span_of_its_environment(programs: Programs, collector: Collector) -> None:
     nobody = {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "TRACEPARENT": TRACEPARENT}
-    programs.run("zrb-store", "push", "inbox", "files", "1", **nobody)
-    programs.run("zrb-store", "push", "inbox", "files", "2", **{**nobody, "TRACEPARENT": "00-0-0-0"})
-    programs.run("zrb-store", "consume", "inbox", "files", "--all", "--", "true", TRACEPARENT=TRACEPARENT)
+    programs.run("zrb-store", "push", "inbox", "files", "1", more=nobody)
+    programs.run("zrb-store", "push", "inbox", "files", "2", more={**nobody, "TRACEPARENT": "00-0-0-0"})
+    programs.run("zrb-store", "consume", "inbox", "files", "--all", "--", "true", more={"TRACEPARENT": TRACEPARENT})
     run = collector.named("run inbox/files")
     assert (run.trace, run.parent) == tuple(TRACEPARENT.split("-")[1:3])
     links = [each.links for each in collector.spans if each.name == "process files"]
@@ -176,20 +176,20 @@ def test_a_push_keeps_the_span_of_its_environment(programs: Programs, collector:
 def test_what_is_missing_is_named_only_if_traces_were_asked_for(programs: Programs) -> None:
     programs.write("opentelemetry.py", "raise ImportError")
     path = {"PYTHONPATH": str(programs.folder)}
-    assert programs.run("zrb-store", "run", "one", "--", "true", **path) == ""
+    assert programs.run("zrb-store", "run", "one", "--", "true", more=path) == ""
     needed = "install opentelemetry-sdk and opentelemetry-exporter-otlp-proto-http, or set ZRB_STORE_TRACES=off\n"
-    assert programs.run("zrb-store", "run", "two", "--", "true", ZRB_STORE_TRACES="on", **path) == (
+    assert programs.run("zrb-store", "run", "two", "--", "true", more={**path, "ZRB_STORE_TRACES": "on"}) == (
         f"zrb-store: traces are asked for, but OpenTelemetry has no SDK here: {needed}"
     )
     more = {"OTEL_TRACES_EXPORTER": "zipkin", "ZRB_STORE_TRACES": "on"}
-    assert programs.run("zrb-store", "run", "three", "--", "true", **more) == (
+    assert programs.run("zrb-store", "run", "three", "--", "true", more=more) == (
         f"zrb-store: there is no exporter of traces zipkin: {needed}"
     )
 
 
 def test_a_collector_that_does_not_answer_is_one_line(programs: Programs) -> None:
     nobody = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
-    [line] = programs.run("zrb-store", "run", "night", "--", "true", **nobody).splitlines()
+    [line] = programs.run("zrb-store", "run", "night", "--", "true", more=nobody).splitlines()
     assert line.startswith("zrb-store: traces are not exported: ")
 
 
@@ -212,6 +212,6 @@ async def load(ctx):
 def test_a_signal_loses_no_span(programs: Programs, collector: Collector, number: str) -> None:
     programs.write("zrb_init.py", HANGS.format(number=number))
     code = {"SIGTERM": 143, "SIGINT": 130}[number]
-    programs.run("zrb", "load", code=code, ZRB_INIT_MODULES="zrb_store.plugin")
+    programs.run("zrb", "load", code=code, more={"ZRB_INIT_MODULES": "zrb_store.plugin"})
     assert collector.tree == "run load: interrupted\n  task load #1: interrupted\n"
     assert not any(each.is_error for each in collector.spans)
