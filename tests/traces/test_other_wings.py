@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 
 import pytest
@@ -82,6 +83,28 @@ def test_a_coroutine_keeps_its_own_span(traced: Traced) -> None:
         "      GET 1\n"
         "    step page 2 #1: completed\n"
         "      GET 2\n"
+    )
+
+
+def test_each_try_of_a_coroutine_is_a_span_of_its_run(traced: Traced) -> None:
+    tracer, tries = traced.provider.get_tracer("the application"), itertools.count(1)
+
+    async def load() -> int:
+        if next(tries) == 1:
+            raise OSError("reset by peer")
+        return 1
+
+    async def etl() -> None:
+        async with traced.store.session("etl").run(task="etl") as run:
+            with tracer.start_as_current_span("before"):
+                pass
+            assert await run.task.options(retries=1, retry_after=0)("load", load) == 1
+        with tracer.start_as_current_span("after"):
+            pass
+
+    asyncio.run(etl())
+    assert traced.seen.tree == (
+        "run etl: completed\n  before\n  task load #1: failed\n  task load #2: completed\nafter\n"
     )
 
 

@@ -182,6 +182,7 @@ def test_a_refused_run_is_no_span(traced: Traced) -> None:
     assert traced.store.session("etl").record().traceparent == before
 
 
+@pytest.mark.promise(number=9)
 def test_errors_are_masked_as_they_are_stored(traced: Traced) -> None:
     def connect() -> None:
         raise ConnectionError("postgresql://shop:geheim@db/shop: password=geheim refused")
@@ -197,6 +198,7 @@ def test_errors_are_masked_as_they_are_stored(traced: Traced) -> None:
     assert "geheim" not in str(traced.seen.spans)
 
 
+@pytest.mark.promise(number=9)
 def test_values_are_exported_only_if_that_is_asked_for_and_masked(traced: Traced) -> None:
     inbox = traced.store.session("inbox").xcom["q"]
 

@@ -398,11 +398,16 @@ class RunLifecycle:
     async def __aenter__(self) -> Self:
         from zrb_store.run.in_thread import in_thread
 
-        return await in_thread(self.__enter__, lambda run: run.end("interrupted"))
+        run = await in_thread(self.__enter__, lambda run: run.end("interrupted"))
+        if run.span is not None:
+            run.span.enter()  # the thread has entered it in a context of its own
+        return run
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         from zrb_store.run.in_thread import in_thread
 
+        if self.span is not None:
+            self.span.leave()
         await in_thread(lambda: self.__exit__(kind, error, trace))
