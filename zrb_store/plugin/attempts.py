@@ -255,14 +255,15 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
         result = await run()
     except BaseException as error:  # noqa: BLE001 - raised again below, when the run has been ended
         failure = error
-    if span is not None:
-        span.leave()
     # zrb swallows a cancellation up to and including 2.45, but the asyncio task remembers it.
     current = asyncio.current_task()
     interrupted = signals.received or (current is not None and current.cancelling() > 0)
     await recorder.wait_for_actions()
     failure, interrupted, is_waiting = _ending(recorder, failure, interrupted=interrupted)
     status = recorder.end(None if is_waiting else failure, interrupted=interrupted)
+    if span is not None:
+        span.leave()
+        span.end(status)  # unless the store has recorded its end
     if is_waiting and recorder.fatal is None and status != "interrupted":  # by `stop`
         failure = _waiting_error(recorder, status)
     is_left = status not in ("completed", "waiting") and not hasattr(recorder.zrb_session, compat.REPLAYED)

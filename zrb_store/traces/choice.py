@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zrb_store.observe import Details, Observed, Observer
 
 TRACEPARENT = "TRACEPARENT"
-_VALID = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_VALID = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _FLUSH = 3.0  # seconds at most
 
@@ -48,7 +48,7 @@ def observer() -> Observer | None:
 
         return Traces(with_values=settings.choice("ZRB_STORE_TRACES") == "values")
     given = os.environ.get(TRACEPARENT, "")
-    return PassedOn(given) if _VALID.fullmatch(given) else None
+    return PassedOn(given) if given and re.fullmatch(_VALID, given) else None
 
 
 def configure() -> None:
