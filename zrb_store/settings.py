@@ -6,11 +6,13 @@ that return a setting raise `InvalidArgument`, which says what to set, if the va
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from datetime import timedelta
+from typing import NamedTuple
 
-from zrb_store.errors import InvalidArgument
+from zrb_store.errors import InputsDiffer, InvalidArgument
 from zrb_store.local_time import parse_duration
 from zrb_store.wings import Setting, in_order, installed, load
 
@@ -89,8 +91,10 @@ SECRETS = "ZRB_STORE_SECRETS"
 """The variable that tells the command of a CmdTask which secrets it contains, as a JSON list: its steps mask them."""
 EVENT = "ZRB_STORE_EVENT"
 """The variable that marks the command of `ZRB_STORE_NOTIFY`, and what that starts: none of it starts it again."""
+RESUMES = "ZRB_STORE_RESUMES"
+"""The variable that tells a program that `resume` has started which session it is to run, and from which task on."""
 CHILD_VARIABLES = (
-    *("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", REPLAYS, SECRETS, EVENT),
+    *("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", REPLAYS, RESUMES, SECRETS, EVENT),
     *(name for wing in installed() for name in wing.variables),
 )
 """Variables that zrb-store sets for the processes that it starts, or that tests set: users do not."""
@@ -186,6 +190,36 @@ def session_name() -> str | None:
     not run that session.
     """
     return None if os.environ.get(EVENT) else os.environ.get("ZRB_STORE_SESSION") or None
+
+
+class Resumes(NamedTuple):
+    """What `resume` has started this program for."""
+
+    session: str
+    from_task: str | None = None
+    repeat_once: bool = False
+
+    def encoded(self) -> str:
+        """Return it as the variable says it."""
+        return json.dumps(self)
+
+
+def resumes(session: str) -> Resumes | None:
+    """Return what a session of this process is resumed for; None if it is not. A process asks for it once.
+
+    Raise `InputsDiffer` if another session is to be resumed, as by a program that names its session by the day.
+    """
+    text = os.environ.get(RESUMES)
+    if not text:
+        return None
+    asked = Resumes(*json.loads(text))
+    if asked.session != session:
+        raise InputsDiffer(
+            f"`zrb-store resume {asked.session}` has started a program that runs session {session} now: nothing was "
+            "run; start the program by hand, so that it runs the session that you mean"
+        )
+    del os.environ[RESUMES]  # not for what this program starts
+    return asked
 
 
 def retention() -> tuple[timedelta | None, int | None] | None:

@@ -7,8 +7,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zrb_store import codec, observe, settings
 from zrb_store.attempt import AttemptReference, referenced_attempt
@@ -16,6 +17,7 @@ from zrb_store.codec.arguments import without_secrets
 from zrb_store.db.engine import Database
 from zrb_store.db.location import shown_url, store_url
 from zrb_store.db.schema import open_database
+from zrb_store.db.transaction import Executor
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.masking import remember, remember_command
 from zrb_store.names import check_name, check_session_name
@@ -23,10 +25,13 @@ from zrb_store.process import Projects, current_script
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import status_of
-from zrb_store.records import SessionRecord
+from zrb_store.records import AttemptRecord, SessionRecord
 from zrb_store.run import Run, RunSpec
 from zrb_store.runtime import notify
 from zrb_store.xcom import Xcoms
+
+if TYPE_CHECKING:
+    from zrb_store.inspect.resume import Reruns
 
 
 class Session:
@@ -66,14 +71,11 @@ class Session:
         self,
         *,
         task: str | None = None,
-        path: Sequence[str] = (),
         inputs: Mapping[str, Any] | None = None,
         project: str | None = None,
-        parent: str | None = None,
-        origin: str = "library",
-        command: Sequence[str] | None = None,
-        zrb_version: str | None = None,
         again: bool = False,
+        from_task: str | None = None,
+        repeat_once: bool = False,
         on_lost: Callable[[ZrbStoreError], None] | None = None,
     ) -> Run:
         """Prepare a run of this session's tasks: a context manager, or an object with `start` and `end`.
@@ -82,45 +84,63 @@ class Session:
             task: Name of the main task; later runs must have the same one. By default the absolute path of
                 the script that this process runs: a script that may be moved between two runs needs a name.
                 `python -c` and `-m`, a REPL, a notebook, and an installed program such as pytest have none.
-            path: How zrb's command line names the task.
             inputs: The same as in earlier runs; an input that cannot be stored always differs. Passwords of URLs are
                 masked; leave other secrets out.
             project: Folder of the project, the same as in earlier runs; by default none. It is not the working
                 directory, which differs between cron and a terminal.
-            parent: SESSION or SESSION/TASK#N that started this session.
-            origin: `cli`, `web` or `library`.
-            command: The command line, stored with its secrets masked; by default that of this process.
-            zrb_version: Version of zrb, if zrb runs it.
             again: Start a new run although the session has completed, as a worker that runs every night does. Tasks
                 that have completed stay completed: give each piece of work a name of its own.
+            from_task: Run this task again, and each that first began after it, even if the session has completed. On
+                start they are given back with their steps, as by `resume --from`.
+            repeat_once: Whether that may run completed `once` steps again; otherwise they are refused.
             on_lost: Called with the error, in another thread, as soon as it is known that the run must end: another
                 process has taken the session over, or the store was replaced.
 
         Raises:
-            InvalidArgument: No task can have this name.
+            InvalidArgument: No task can have this name; on start: a completed `once` step would run again.
+            TaskNotFound: On start: the session has not run the task of `from_task`.
             SessionBusy: On start: another process runs it.
             SessionCompleted: On start: there is nothing left to run.
             SessionWaiting: On start: no wait of it is over.
-            InputsDiffer: On start: it belongs to another project, another task or script, or other inputs.
+            InputsDiffer: On start: it belongs to another project, another task or script, or other inputs. Or `resume`
+                has started this program to run another session.
             LeaseLost: On start: another process is removing it.
         """
         if task is not None:
             check_name(task, "task")
-        command = list(sys.argv) if command is None else command
-        remember_command(command)
-        starter = self.xcom.parent_attempt
+        asked = settings.resumes(self.name)
+        if asked is not None:
+            from_task, repeat_once = asked.from_task or from_task, asked.repeat_once or repeat_once
         spec = RunSpec(
             task=current_script() if task is None else task,
-            path=path,
             inputs=None if inputs is None else without_secrets(inputs),
             project=project,
-            parent=parent or (starter.full_name if starter else None),
-            origin=origin,
-            command=command,
-            zrb_version=zrb_version,
-            again=again,
+            command=list(sys.argv),
+            again=again or from_task is not None,
         )
-        return Run(Xcoms(self.database, self.name, self.xcom.max_value), spec, on_lost)
+        return self.prepare(spec, on_lost, from_task=from_task, repeat_once=repeat_once)
+
+    def prepare(
+        self,
+        spec: RunSpec,
+        on_lost: Callable[[ZrbStoreError], None] | None = None,
+        *,
+        from_task: str | None = None,
+        repeat_once: bool = False,
+    ) -> Run:
+        """Prepare a run, as `run` does, that is for what this says."""
+        remember_command(spec.command)
+        choose = None
+        if from_task is not None:
+            from zrb_store.inspect.resume import reruns_from
+
+            def choose(_: Executor, records: list[AttemptRecord]) -> Reruns:
+                return reruns_from(from_task, records, repeat_once=repeat_once)
+
+        starter = self.xcom.parent_attempt
+        if spec.parent is None and starter is not None:
+            spec = replace(spec, parent=starter.full_name)
+        return Run(Xcoms(self.database, self.name, self.xcom.max_value), spec, on_lost, choose)
 
 
 def open_store(location: str | os.PathLike[str] | None = None, *, read_only: bool = False) -> Store:

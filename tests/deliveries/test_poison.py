@@ -20,6 +20,7 @@ from zrb_store.operations.sessions import remove_sessions
 from zrb_store.operations.values import requeue, requeue_all
 from zrb_store.queries.clock import now_micros
 from zrb_store.records import iso
+from zrb_store.run import RunSpec
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -111,7 +112,7 @@ class TestDeath:
         queue = store.session("parent").xcom["q"]
         queue.max_deliveries = 1
         queue.extend(["a", "b"])
-        child = store.session("child").run(parent="parent").start()
+        child = store.session("child").prepare(RunSpec(parent="parent")).start()
         failing(child, "convert", queue.pop)
         child.end("failed")
         remove_sessions(store.database, "child")

@@ -26,6 +26,7 @@ from zrb_store.queries import lease as lease_queries
 from zrb_store.queries import reclaim as queries
 from zrb_store.queries import runs
 from zrb_store.queries.reclaim import HoldingRun
+from zrb_store.run import RunSpec
 from zrb_store.runtime import reclaim
 from zrb_store.testing import expire_lease
 
@@ -260,7 +261,7 @@ class TestDeath:
         assert store.session("worker").status == "completed"
 
     def test_a_dead_parent_keeps_what_it_took_of_its_child(self, store: Store, location: str) -> None:
-        store.session("inbox").run(parent="worker").start().end("completed")
+        store.session("inbox").prepare(RunSpec(parent="worker")).start().end("completed")
         queue = store.session("inbox").xcom["files"]
         queue.push("a")
         with Child(hold_a_value, location, "worker") as child:

@@ -11,6 +11,7 @@ from tests.support.commands import Commands
 from tests.support.rows import faults, query, states
 from zrb_store import Store
 from zrb_store.records import iso
+from zrb_store.run import RunSpec
 
 pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.long_on_postgresql]
 
@@ -67,8 +68,8 @@ def test_a_value_that_another_attempt_holds_is_orphaned(store: Store) -> None:
 @pytest.mark.parametrize("parent", ["parent", "parent/load#1"])
 def test_queues_of_parents_and_children_stay_until_the_next_attempt(store: Store, parent: str) -> None:
     start(store, "parent")
-    middle = store.session("middle").run(parent=parent).start()
-    child = store.session("child").run(parent="middle").start()
+    middle = store.session("middle").prepare(RunSpec(parent=parent)).start()
+    child = store.session("child").prepare(RunSpec(parent="middle")).start()
     grandparent, grandchild = store.session("parent").xcom["q"], store.session("child").xcom["q"]
     failing(child, "task", lambda: grandparent.push("from a grandchild"))
     failing(middle, "task", lambda: grandchild.push("from a parent"))

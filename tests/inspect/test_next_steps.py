@@ -17,6 +17,7 @@ from zrb_store.inspect.advice import Start
 from zrb_store.page.card import Card
 from zrb_store.page.content import describe
 from zrb_store.queries import runs
+from zrb_store.run import RunSpec
 
 pytestmark = pytest.mark.on_sqlite
 
@@ -33,7 +34,7 @@ class Place(NamedTuple):
     def run(self, **settings: Any) -> Run:
         """Return a run of the session `s`, by default as the plugin starts one."""
         of_zrb = {"project": str(self.folder), "path": ["etl", "load"], "task": "load"}
-        return self.store.session("s").run(**{**of_zrb, **settings})
+        return self.store.session("s").prepare(RunSpec(**{**of_zrb, **settings}))
 
 
 def ended(place: Place, error: BaseException, **settings: Any) -> str:

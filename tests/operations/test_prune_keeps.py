@@ -19,6 +19,7 @@ from zrb_store import Store, open_store
 from zrb_store.operations import prune
 from zrb_store.operations.copy import copy
 from zrb_store.operations.prune import Deletion, Policy
+from zrb_store.run import RunSpec
 
 pytestmark = pytest.mark.long_on_postgresql
 
@@ -86,9 +87,9 @@ def test_a_status_that_is_asked_for_changes_nothing_about_what_is_kept(store: St
 
 def test_the_rule_says_what_was_counted(store: Store) -> None:
     runs(store, ["failed", "completed", "failed", "completed"])
-    with store.session("code").run(command=["-c"]):
+    with store.session("code").prepare(RunSpec(command=["-c"])):
         pass
-    with store.session("program").run(command=["/opt/bin/celery", "-A", "app", "worker"]):
+    with store.session("program").prepare(RunSpec(command=["/opt/bin/celery", "-A", "app", "worker"])):
         pass
     age(store, 2)
     policy = Policy(older_than=DAY, keep_last=0)

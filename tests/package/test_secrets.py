@@ -22,6 +22,7 @@ from zrb_store.codec.compare import describe_changes
 from zrb_store.db import engine
 from zrb_store.db.location import shown_url, store_url
 from zrb_store.page.content import describe
+from zrb_store.run import RunSpec
 
 pytestmark = pytest.mark.long_on_postgresql
 
@@ -192,7 +193,7 @@ def test_an_error_quotes_the_store_itself(store: Store, secret_url: str) -> None
 
 @pytest.mark.on_sqlite
 def test_a_command_line_that_is_given(store: Store) -> None:
-    with store.session("s").run(command=["job", "--api-key", PASSWORD]):
+    with store.session("s").prepare(RunSpec(command=["job", "--api-key", PASSWORD])):
         pass
     assert '["job", "--api-key", "***"]' in str(all_rows(store))
 
@@ -203,7 +204,8 @@ def test_what_is_stored_to_be_compared(store: Store) -> None:
     results = []
     for password in (PASSWORD, "another"):
         urls = (f"postgresql://me:{password}@db.example/jobs", {"to": [f"https://db.example?token={password}"]})
-        with store.session("s").run(inputs={"url": urls[0]}, command=["job", f"--key-token={password}"]) as run:
+        spec = RunSpec(inputs={"url": urls[0]}, command=["job", f"--key-token={password}"])
+        with store.session("s").prepare(spec) as run:
             results.append(run.task("load", len, [*urls, password]))
             assert PASSWORD not in str(all_rows(store))
             if password == PASSWORD:

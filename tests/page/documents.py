@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 from zrb_store import Store
+from zrb_store.run import RunSpec
 
 MARKUP = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&lt;"
 NAME = MARKUP + "\x1b[31m\u202eevil\u2028\"'`{{7*7}}"
@@ -52,7 +53,7 @@ def hostile_session(store: Store) -> None:
     """Fill the session `s` with hostile names, values, errors, output, inputs and changes."""
     session = store.session("s")
     given: dict[str, Any] = {"task": NAME, "path": [HOSTILE], "inputs": {HOSTILE: HOSTILE}, "project": NAME}
-    with contextlib.suppress(ValueError), session.run(**given) as run, run.attempt(NAME) as attempt:
+    with contextlib.suppress(ValueError), session.prepare(RunSpec(**given)) as run, run.attempt(NAME) as attempt:
         attempt.xcom[NAME].extend([HOSTILE, {HOSTILE: [HOSTILE]}, [{HOSTILE: 1}], b"\xff<script>", [1, 2]])
         attempt.step(NAME, lambda: HOSTILE)
         raise ValueError(HOSTILE)

@@ -20,6 +20,7 @@ from tests.support.sessions import check, etl, inbox
 from zrb_store import Run, Store
 from zrb_store.page.card import Card
 from zrb_store.page.content import describe
+from zrb_store.run import RunSpec
 
 
 def made(store: Store, name: str = "etl") -> Card:
@@ -73,7 +74,7 @@ def test_readers_name_the_same_failure_and_how_many_more(command: Commands, stor
 def test_it_says_which_secrets_the_resume_asks_for(command: Commands, store: Store) -> None:
     """As `show` does."""
     inputs = {"day": "2026-11-24", "token": {"masked": "***"}, "pin": {"masked": "***"}}
-    with contextlib.suppress(ValueError), store.session("etl").run(path=["etl"], inputs=inputs) as run:
+    with contextlib.suppress(ValueError), store.session("etl").prepare(RunSpec(path=["etl"], inputs=inputs)) as run:
         run.task("load", int, "x")
     assert "zrb xcom resume etl, which asks for token, pin\n" in command("show", "etl").out
     assert helps(store) == "zrb xcom resume etl, which asks for token, pin"

@@ -23,6 +23,7 @@ from zrb_store.db import tables
 from zrb_store.page import redaction
 from zrb_store.page.content import describe
 from zrb_store.page.redaction import redacted
+from zrb_store.run import RunSpec
 
 KEPT = {"status", "started_at", "ended_at", "type", "state", "origin", "seq", "id", "number", "pushed_by"}
 
@@ -43,7 +44,8 @@ def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 def telling(store: Store, location: str, command: Commands, tmp_path: Path) -> Store:
     """A store with three sessions, in which everything that somebody may say contains Zk7."""
     session = store.session("s")
-    with session.run(task="/srv/Zk7/job.py", project="/srv/Zk7", inputs={"day": "Zk7"}, command=["job", "Zk7"]) as run:
+    spec = RunSpec(task="/srv/Zk7/job.py", project="/srv/Zk7", inputs={"day": "Zk7"}, command=["job", "Zk7"])
+    with session.prepare(spec) as run:
         with run.attempt("load") as attempt:
             session.xcom["rows"].push({"Zk7": ["Zk7"]})
             attempt.step("page Zk7", session.xcom["rows"].push, "Zk7 of a step")
@@ -55,10 +57,11 @@ def telling(store: Store, location: str, command: Commands, tmp_path: Path) -> S
             session.xcom["rows"].pop()
             attempt.fail(KeyError("Zk7"))
         run.end("failed")
-    with contextlib.suppress(ZeroDivisionError), session.run(command=["job", "Zk7"], inputs={"day": "Zk7"}):
+    spec = RunSpec(command=["job", "Zk7"], inputs={"day": "Zk7"})
+    with contextlib.suppress(ZeroDivisionError), session.prepare(spec):
         raise ZeroDivisionError("Zk7")
     waits = store.session("waits")
-    with contextlib.suppress(SystemExit), waits.run(command=["job", "Zk7"]) as run, run.attempt("ask"):
+    with contextlib.suppress(SystemExit), waits.prepare(RunSpec(command=["job", "Zk7"])) as run, run.attempt("ask"):
         wait("answers", say="Zk7?")
     for value in '"Zk7"', '"Zk7 2"':
         command.ok("push", "s", "rows", value)

@@ -16,6 +16,7 @@ from tests.support.sessions import parse
 from zrb_store import Store
 from zrb_store.page.card import Card
 from zrb_store.page.content import describe
+from zrb_store.run import RunSpec
 
 _SINCE = re.compile(r"(?<=since )(?:\S+Z|\S+ \S+ UTC)")
 _TIMES = re.compile(
@@ -31,7 +32,7 @@ def rich(store: Store, command: Commands) -> None:
     command("replace", "etl/orders#3", '"better"', "--reason", "a typo")
     command("drop", "etl/orders#2", "--reason", "spoiled")
     command("queue", "etl", "orders", "--pause", "--max-deliveries", "3")
-    with contextlib.suppress(ValueError), store.session("etl").run(task="all", path=["all"]) as run:
+    with contextlib.suppress(ValueError), store.session("etl").prepare(RunSpec(task="all", path=["all"])) as run:
         run.task("extract", int)
         with run.attempt("clean") as attempt:
             attempt.step("page 1", lambda: {"rows": 7})

@@ -18,6 +18,7 @@ from tests.support.scenarios import TASKS, Scenario, ScenarioRun, state, steps
 from tests.support.scripts import Scripts
 from zrb_store import Store, open_store
 from zrb_store.replay.scratch import find_attempt, prepare
+from zrb_store.run import RunSpec
 
 
 @contextmanager
@@ -152,7 +153,7 @@ def test_refusals(store: Store, command: Commands, words: list[str], code: int, 
         with run.attempt("task") as attempt:
             attempt.step("one", lambda: 1)
     store.fork("s", from_task="task", name="copy")
-    with store.session("night").run(task="backup", path=["--", "true"]) as run:
+    with store.session("night").prepare(RunSpec(task="backup", path=["--", "true"])) as run:
         run.task("backup", lambda: 1)
     store.session("hand").xcom["out"].push(1)
     command.ok("mark", "hand", "sent", "completed", "--new")

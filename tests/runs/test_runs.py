@@ -32,6 +32,7 @@ from zrb_store import (
     StoreUnavailable,
 )
 from zrb_store.page.report import report
+from zrb_store.run import RunSpec
 from zrb_store.testing import expire_lease, short_lease
 
 
@@ -89,13 +90,13 @@ class TestWhoMayRun:
     )
     def test_not_for_something_else(self, store: Store, other: dict[str, Any], says: str) -> None:
         same: dict[str, Any] = {"project": "/a", "task": "load", "inputs": {"day": 1, "n": [1]}}
-        with pytest.raises(Broken), store.session("flow").run(**same):
+        with pytest.raises(Broken), store.session("flow").prepare(RunSpec(**same)):
             raise Broken
         before = all_rows(store)
         with pytest.raises(InputsDiffer, match=says):
-            store.session("flow").run(**{**same, **other}).start()
+            store.session("flow").prepare(RunSpec(**{**same, **other})).start()
         assert all_rows(store) == before
-        with store.session("flow").run(**same) as run:
+        with store.session("flow").prepare(RunSpec(**same)) as run:
             assert run.number == 2
 
     @pytest.mark.on_sqlite
@@ -228,7 +229,7 @@ class TestStatus:
 
 
 def test_what_is_known_of_a_run(store: Store) -> None:
-    with store.session("flow").run(origin="cli", command=["zrb", "load"], zrb_version="3.28.0"):
+    with store.session("flow").prepare(RunSpec(origin="cli", command=["zrb", "load"], zrb_version="3.28.0")):
         pass
     columns = "origin, host, pid, command, folder, zrb_version, status"
     [row] = query(store, f"SELECT {columns} FROM zrb_run")

@@ -14,6 +14,7 @@ from tests.support.processes import Child
 from tests.support.rows import all_rows, states
 from tests.support.steps import Boom, Counted, attempt_of, failing
 from zrb_store import Attempt, LeaseLost, StepUncertain, Store, Xcom, open_store, step
+from zrb_store.run import RunSpec
 from zrb_store.testing import Crash, crash_at, expire_lease
 
 pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.long_on_postgresql]
@@ -178,7 +179,7 @@ def test_a_process_that_was_taken_over_amid_a_step_changes_nothing(store: Store,
 def test_a_parents_value_stays_taken_until_the_next_attempt(store: Store) -> None:
     """So does a step that began after that, as everything that the attempt did to related sessions."""
     store.session("parent").xcom["q"].extend("ab")
-    with store.session("night").run(parent="parent/start#1") as run:
+    with store.session("night").prepare(RunSpec(parent="parent/start#1")) as run:
         with pytest.raises(Boom), run.attempt("convert") as attempt:
             take_in_two_ways(store, attempt)
         assert list(store.session("parent").xcom["q"]) == []

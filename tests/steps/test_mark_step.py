@@ -89,7 +89,9 @@ def test_a_marked_step_rests_on_nothing(command: Commands, store: Store, inbox: 
     assert done is not None
     assert recorded(store, "pay/1").parent_id == done.id
     chosen = Reruns([(done.id, "not-restorable")])
-    with store.session("night").run().start(lambda *_: chosen) as run, run.attempt("pay") as attempt:
+    again = store.session("night").run()
+    again.choose_reruns = lambda *_: chosen
+    with again as run, run.attempt("pay") as attempt:
         assert list(inbox) == ["a", "b", "c"]
         assert attempt.step("charge", failing, 7) == 8
 

@@ -13,6 +13,7 @@ from tests.support.rows import query
 from zrb_store import Attempt, Run, Store
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import give_back
+from zrb_store.run import RunSpec
 
 QUEUES = ["p", "q"]
 
@@ -26,7 +27,7 @@ class Died(Exception):
 def fail_at_load(store: Store, name: str = "etl") -> None:
     """Run a session in which `extract` completes, and `load` takes values, pushes one, and fails."""
     store.session(name).xcom["in"].extend([1, 2, 3])
-    run = store.session(name).run(task="load", path=["etl", "load"], inputs={"day": 1})
+    run = store.session(name).prepare(RunSpec(task="load", path=["etl", "load"], inputs={"day": 1}))
     with contextlib.suppress(Died), run:
         run.note_tasks({"extract": "not started", "load": "not started", "report": "skipped"})
         with run.attempt("extract") as extract:

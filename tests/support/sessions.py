@@ -22,6 +22,7 @@ from zrb_store.inspect.log import log
 from zrb_store.inspect.show import open_session
 from zrb_store.process import identity
 from zrb_store.records import AttemptRecord, Lazy, RunRecord
+from zrb_store.run import RunSpec
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"
 
@@ -41,7 +42,7 @@ def etl(store: Store, name: str, *, broken: bool, project: str | None = "/srv/sh
     """
     inbox = store.session("inbox").xcom["files"]
     session = store.session(name)
-    run = session.run(
+    spec = RunSpec(
         task="report",
         path=["etl", "report"],
         inputs={"day": "2026-11-24"},
@@ -49,6 +50,7 @@ def etl(store: Store, name: str, *, broken: bool, project: str | None = "/srv/sh
         origin="cli",
         zrb_version="3",
     )
+    run = session.prepare(spec)
     with contextlib.suppress(Broken), run:
         run.note_tasks({"extract": "not started", "load": "not started", "report": "not started", "notify": "skipped"})
         if run.completed("extract") is None:

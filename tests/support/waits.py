@@ -11,6 +11,7 @@ from zrb_store import Store, Waiting, wait
 from zrb_store.attempt import Attempt
 from zrb_store.queries import waits
 from zrb_store.queries.waits import Wait
+from zrb_store.run import RunSpec
 
 
 def approve(_: object = None) -> Any:
@@ -20,7 +21,7 @@ def approve(_: object = None) -> Any:
 
 def start(store: Store, action: Callable[[Attempt], object] = approve, **spec: Any) -> Any:
     """Run the task `refund` of the session `shop`, and return what the action returned; None if it waits."""
-    run = store.session("shop").run(**spec)
+    run = store.session("shop").prepare(RunSpec(**spec))
     run.start()
     with contextlib.suppress(Waiting), run, run.attempt("refund") as attempt:
         result = action(attempt)

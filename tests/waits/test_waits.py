@@ -32,6 +32,7 @@ from zrb_store.process import process_started
 from zrb_store.queries import attempts, waits
 from zrb_store.queries.steps import NewStep
 from zrb_store.records import AttemptRecord
+from zrb_store.run import RunSpec
 from zrb_store.testing import Crash, crash_at, expire_lease
 
 pytestmark = [pytest.mark.promise(number=18), pytest.mark.usefixtures("sound")]
@@ -331,7 +332,7 @@ def test_a_step_of_its_name_is_no_wait(store: Store) -> None:
 
 def test_it_is_refused_in_what_cannot_go_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with (
-        store.session("shop").run(parent="boss/main#1") as run,
+        store.session("shop").prepare(RunSpec(parent="boss/main#1")) as run,
         run.attempt("refund"),
         pytest.raises(ZrbStoreError, match="boss/main#1 started this session"),
     ):
@@ -363,7 +364,7 @@ def test_starting_over_asks_anew(store: Store) -> None:
     def from_refund() -> None:
         run = Run(store.session("shop").xcom, RunSpec(again=True))
         flow = Workflow([Node("refund")], "refund")
-        run.start(lambda _, known: reruns(decide(flow, known, "refund"), known))
+        run.choose_reruns = lambda _, known: reruns(decide(flow, known, "refund"), known)
         with contextlib.suppress(Waiting), run, run.attempt("refund") as attempt:
             attempt.complete(approve())
 

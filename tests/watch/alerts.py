@@ -9,6 +9,7 @@ from tests.support.commands import Commands
 from tests.support.postgres import wait_until
 from tests.support.sessions import parse_lines
 from zrb_store import Store
+from zrb_store.run import RunSpec
 from zrb_store.watch import notify
 
 PREFIX = "ZRB_STORE_"
@@ -55,7 +56,7 @@ def events(told: list[dict[str, str]]) -> list[tuple[str, str | None]]:
 
 def end(store: Store, name: str, status: str = "failed", **settings: Any) -> None:
     """Let a run of a session end in some way."""
-    store.session(name).run(**{"task": "load", "project": "/srv/etl", **settings}).start().end(status)
+    store.session(name).prepare(RunSpec(**{"task": "load", "project": "/srv/etl", **settings})).start().end(status)
 
 
 def reported(command: Commands, *args: str) -> list[tuple[str, str | None]]:

@@ -21,6 +21,7 @@ from tests.watch.alerts import end, reported
 from zrb_store import Store
 from zrb_store.errors import StoreMissing
 from zrb_store.operations.sessions import remove_sessions
+from zrb_store.run import RunSpec
 
 pytestmark = pytest.mark.long_on_postgresql
 
@@ -280,7 +281,7 @@ class TestUntilItIsDone:
         worker: dict[str, Any] = {"task": "inbox/files", "project": None, "again": True}
         end(store, "consume.1", "completed", **worker)
         queue.push("a")
-        run = store.session("consume.2").run(**worker).start()
+        run = store.session("consume.2").prepare(RunSpec(**worker)).start()
         if takes:
             for delivery in run.consume(queue):
                 with delivery:

@@ -19,13 +19,14 @@ from tests.support.sessions import Broken
 from tests.watch.alerts import Told, events
 from zrb_store import Store, masking, settings
 from zrb_store.db.location import store_url
+from zrb_store.run import RunSpec
 from zrb_store.watch import notify
 
 pytestmark = pytest.mark.long_on_postgresql
 
 
 def fail(store: Store, name: str = "night", **settings: Any) -> None:
-    with contextlib.suppress(Broken), store.session(name).run(**settings) as run, run.attempt("load"):
+    with contextlib.suppress(Broken), store.session(name).prepare(RunSpec(**settings)) as run, run.attempt("load"):
         raise Broken("no column 'price'")
 
 

@@ -22,6 +22,7 @@ from tests.support.runners import hold_a_run
 from tests.support.terminals import MAIN
 from tests.watch.alerts import Told, events
 from zrb_store import InvalidArgument, LeaseLost, Store, StoreUnavailable, open_store
+from zrb_store.run import RunSpec
 from zrb_store.watch import notify
 from zrb_store.watch.notify import notify_stale
 
@@ -268,7 +269,7 @@ class TestUnavailable:
             return transact(work, name, **others)
 
         monkeypatch.setattr(store.database, "transact", lost)
-        run = store.session("night").run(task="load", path=["load"], project="/srv/etl")
+        run = store.session("night").prepare(RunSpec(task="load", path=["load"], project="/srv/etl"))
         with pytest.raises(StoreUnavailable), run:
             pass
         [one] = told.all()

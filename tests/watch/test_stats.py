@@ -25,6 +25,7 @@ from tests.support.sessions import Broken, parse, parse_lines
 from zrb_store import Store
 from zrb_store.queries.lease import worked_until
 from zrb_store.records import iso
+from zrb_store.run import RunSpec
 from zrb_store.watch.periods import missed, period_of
 from zrb_store.watch.stats import recent_runs
 
@@ -37,7 +38,7 @@ _numbers = itertools.count(1)
 def ran(store: Store, status: str = "completed", seconds: float = 1.0, *, hours_ago: float = 0.0, **of: Any) -> str:
     """Let a run end in some way, as if it had taken so long, and return the name of its session."""
     name = of.pop("name", f"s{next(_numbers)}")
-    run = store.session(name).run(**{"task": "load", "project": "/srv/etl", "again": True, **of}).start()
+    run = store.session(name).prepare(RunSpec(**{"task": "load", "project": "/srv/etl", "again": True, **of})).start()
     if status == "failed":
         with contextlib.suppress(Broken), run.attempt(f"clean {run.number}"):
             raise Broken(f"in {name}")

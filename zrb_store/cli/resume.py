@@ -15,7 +15,7 @@ from zrb_store.cli.command import command
 from zrb_store.db.engine import Database
 from zrb_store.errors import SessionBusy, StoreMissing, ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.resume import Decision, PlannedResume, ResumeOptions, refuse_program
+from zrb_store.inspect.resume import Decision, PlannedResume, ResumeOptions, is_of_event
 from zrb_store.local_time import Since
 from zrb_store.masking import one_line
 from zrb_store.process import current_folder, current_project
@@ -71,6 +71,8 @@ if TYPE_CHECKING:
     "is computed from its default unless you give it. An input that no longer takes its stored value must be "
     "given. SESSION may be the unique beginning of a name, @last or @last-failed. A running session is refused, "
     "also by --plan.\n\n"
+    "The session of a Python program starts that program again, with the command line and in the folder of its last "
+    "run, and with the Python of zrb-store. Downstream of a task is then each that first began after it.\n\n"
     "Several sessions are resumed in a process of their own each, in the order given, or with --failed in the "
     "order in which they ended. A line says what became of each. One that needs a secret input is passed over. If "
     "one of the names does not exist, nothing starts. Exits 0 if each completed, waits or is run by another "
@@ -233,8 +235,11 @@ def _resumer(store: Store, session: SessionRecord, resumer: Resumer | None, word
     """Return what resumes a session: zrb, whose `resumer` it is, or the wing of commands."""
     if session.argv:
         return command_resumer(session)
+    if not session.path and not is_of_event(session):
+        from zrb_store.cli.resume_program import ProgramResumer
+
+        return ProgramResumer()
     if resumer is None:
-        refuse_program(store.database, session)
         raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {words}` in the folder of its project")
     return resumer
 
@@ -276,6 +281,7 @@ def _print_plans(
 
     code = 0
     plans: list[JsonTree] = []
+    decisions: list[Decision] | None
     for session, resumer in resumers:
         name = session.name if several else ""
         try:
@@ -284,14 +290,15 @@ def _print_plans(
             if not several:
                 raise
             code = 1
-            decisions, notes = [], [str(error)]
+            decisions, notes = None, [str(error)]
         for note in notes:
             print_line(f"{name}: {note}" if name else note, program_name())
+        if decisions is None:
+            continue
         planned = PlannedResume(session.name, options.forced, resumer.changed, decisions)
-        if decisions and not as_json:
+        if not as_json:
             printing.print_document([plan_table(planned, name)])
-        if decisions:
-            plans.append(planned.to_json())
+        plans.append(planned.to_json())
     if as_json:
         printing.echo_json(plans if several else plans[0])
     return code

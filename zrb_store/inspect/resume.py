@@ -13,7 +13,7 @@ from typing import NamedTuple
 from zrb_store.db.location import StoreUrl
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import InvalidArgument, TaskNotFound, ZrbStoreError
-from zrb_store.inspect.workflow import Node, Workflow
+from zrb_store.inspect.workflow import Node, Workflow, in_order_of_start
 from zrb_store.names import nearest
 from zrb_store.process import current_folder
 from zrb_store.queries import attempts, runs
@@ -284,6 +284,20 @@ def _inputs_that_count(node: Node | None, last: AttemptRecord | None) -> list[Se
         return [last.read]
     is_open = node is not None and (node.condition is None or (last and (node.checks or node.fallbacks)))
     return [None] if is_open else []
+
+
+def workflow_of_program(records: Iterable[AttemptRecord]) -> Workflow | None:
+    """Return the tasks of a program that zrb does not run, by all attempts of its session; None if it has none yet."""
+    nodes = in_order_of_start(record.task for record in records)
+    return Workflow(nodes, nodes[-1].name) if nodes else None
+
+
+def reruns_from(forced: str, records: Sequence[AttemptRecord], *, repeat_once: bool) -> Reruns:
+    """Return what a run of a program gives back that runs again from a task on."""
+    workflow = workflow_of_program(records)
+    if workflow is None:
+        raise TaskNotFound(f"there is no task {forced!r} to run again: the session has run none")
+    return reruns(decide(workflow, records, forced), records, repeat_once=repeat_once)
 
 
 _LATE = ("readiness", "fallback")

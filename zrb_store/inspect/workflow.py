@@ -19,6 +19,15 @@ class Node:
     compares_steps: bool = False  # whether it decides itself which of its completed steps it uses again
 
 
+def in_order_of_start(tasks: Iterable[str]) -> list[Node]:
+    """Return the tasks of a program, whose order nobody declares: each may read what those that began before it left.
+
+    They are given as they began, perhaps several times.
+    """
+    names = list(dict.fromkeys(tasks))
+    return [Node(name, names[place - 1 : place] if place else ()) for place, name in enumerate(names)]
+
+
 class Workflow:
     """The tasks of a session, by name in order of registration, and the order between them.
 

@@ -112,7 +112,8 @@ class Recorder:
 
     def start(self, resumed: ResumeRequest | None) -> None:
         """Take the lease, and learn what has completed."""
-        self.run.start(functools.partial(self._choose_reruns, resumed))
+        self.run.choose_reruns = functools.partial(self._choose_reruns, resumed)
+        self.run.start()
         try:
             known = queue_ids(self.run.database, self.run.session)
             self.xcoms.ids.update(known)

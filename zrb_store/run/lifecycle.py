@@ -82,8 +82,19 @@ class RunLifecycle:
     happens.
     """
 
-    def __init__(self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] | None = None) -> None:
-        """Prepare a run. `on_lost` is called, in another thread, when the renewal of its lease is refused."""
+    def __init__(
+        self,
+        xcoms: Xcoms,
+        spec: RunSpec,
+        on_lost: Callable[[ZrbStoreError], None] | None = None,
+        choose_reruns: ChooseReruns | None = None,
+    ) -> None:
+        """Prepare a run.
+
+        `on_lost` is called, in another thread, when the renewal of its lease is refused. `choose_reruns` is called in
+        the transaction that takes the lease, so that nothing changes between its choice and the start: what it chooses
+        is given back, and runs again.
+        """
         self.database = xcoms.database
         self.session = xcoms.session
         self.lost = False
@@ -96,6 +107,7 @@ class RunLifecycle:
         self._spec = spec
         self.added_inputs: dict[str, str] = {}  # defaults of inputs declared since the session started, by name
         self._on_lost = on_lost
+        self.choose_reruns = choose_reruns
         self._is_root = spec.parent is None
         self._dead_run: tuple[RunRecord, str] | None = None
         self._has_left = False  # whether commands of earlier runs live
@@ -103,12 +115,8 @@ class RunLifecycle:
         self._led_here: str | None = None  # the span of the run before
         self._numbers: dict[str, int] = {}  # of the last attempt of each task that this process has begun
 
-    def start(self, choose_reruns: ChooseReruns | None = None) -> Self:
+    def start(self) -> Self:
         """Take the lease, end the commands that earlier runs have left, and give back what unfinished attempts did.
-
-        Args:
-            choose_reruns: Called in the transaction that takes the lease, so that nothing changes between its choice
-                and the start. What it chooses is given back, and runs again.
 
         Raises:
             SessionBusy: Another process runs the session, or has left a command that cannot be ended.
@@ -127,7 +135,7 @@ class RunLifecycle:
             raise self.database.dialect.own_error(error) or error from error
         try:
             started = self.database.transact(
-                functools.partial(self._start, choose_reruns=choose_reruns),
+                self._start,
                 "start",
                 is_made=lambda transaction, started: (
                     not isinstance(started, SessionBusy) and runs.status_of(transaction, started[1]) is not None
@@ -143,7 +151,7 @@ class RunLifecycle:
             raise
         lease.start_renewing(self)
         if self._has_left:
-            self._end_commands(choose_reruns)
+            self._end_commands()
         if self._tells():
             notifier = notify.notifier()
             if self._dead_run is not None:
@@ -151,9 +159,7 @@ class RunLifecycle:
             notifier.notify_stale(self.database)
         return self
 
-    def _start(
-        self, transaction: Transaction, choose_reruns: ChooseReruns | None = None
-    ) -> tuple[int, int, int] | SessionBusy:
+    def _start(self, transaction: Transaction) -> tuple[int, int, int] | SessionBusy:
         session = sessions.find(transaction, self.session, lock=True)
         if session is None:
             sessions.create(transaction, self.session)
@@ -169,7 +175,7 @@ class RunLifecycle:
             self._dead_run = last, how_it_died(transaction, last, moment)
         if session.is_finished and not self._spec.again:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
-        if not (self._spec.again and choose_reruns):
+        if not (self._spec.again and self.choose_reruns):
             refuse_waiting(transaction, session)
         self._spec.refuse_default_secrets(session)
         self._is_root = session.parent is None and self._spec.parent is None
@@ -177,7 +183,7 @@ class RunLifecycle:
         refuse_immortal(session, left)
         self._has_left = bool(left)
         if not left:
-            self._give_back(transaction, session, choose_reruns, is_first=last is None)
+            self._give_back(transaction, session, is_first=last is None)
         by_hand = [("set", f"{name}: {old} -> {new}") for name, (old, new) in self._spec.set_inputs.items()]
         if self._spec.takes_over and session.project != self._spec.project:
             by_hand.append(("project", f"{session.project} -> {self._spec.project}"))
@@ -190,14 +196,14 @@ class RunLifecycle:
         session_columns["traceparent"] = None if self.span is None else self.span.traceparent
         return session.id, *runs.start(transaction, session, lease.duration_in_micros(), run_columns, session_columns)
 
-    def _end_commands(self, choose_reruns: ChooseReruns | None) -> None:
+    def _end_commands(self) -> None:
         """End the commands that earlier runs have left, and only then give back what their attempts did."""
         session = sessions.get(self.database, self.session)
 
         def work(transaction: Transaction) -> bool:
             if not self._holds_session(transaction):
                 return False
-            self._give_back(transaction, session, choose_reruns, is_first=False)
+            self._give_back(transaction, session, is_first=False)
             return True
 
         def lose(transaction: Transaction) -> None:
@@ -218,13 +224,12 @@ class RunLifecycle:
         session = sessions.find(transaction, self.session, lock=True)
         return session is not None and session.fence == self.number
 
-    def _give_back(
-        self, transaction: Transaction, session: SessionRecord, choose_reruns: ChooseReruns | None, *, is_first: bool
-    ) -> None:
+    def _give_back(self, transaction: Transaction, session: SessionRecord, *, is_first: bool) -> None:
         """Give back what unfinished attempts did, and what runs again."""
         if not is_first:  # else nothing has begun
             give_back_unfinished(transaction, session.id)
-        reruns = choose_reruns and choose_reruns(transaction, attempts.of_session(transaction, session.id))
+        choose = self.choose_reruns
+        reruns = choose and choose(transaction, attempts.of_session(transaction, session.id))
         if reruns is not None and reruns.starting_over:
             self._start_over(transaction, session, reruns)
         elif reruns is not None:

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.deliveries import fate, has_value
 from zrb_store.queries.lease import refuse_live
 from zrb_store.queries.queues import being_paused, find_for_consumer
-from zrb_store.run import Run
+from zrb_store.run import Run, RunSpec
 from zrb_store.run.deliveries import Consumer, Deliveries, Delivery
 from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait
@@ -115,7 +116,8 @@ class ShellConsumer:
         free = (f"consume.{host}.{number}" for number in range(1, _MOST_NAMES + 1))
         for name in [self.name] if self.name else free:
             session = self.store.session(name)
-            run = session.run(task=task, origin="cli", again=True, on_lost=lambda error: self.runner.stop())
+            spec = RunSpec(task=task, origin="cli", command=sys.argv, again=True)
+            run = session.prepare(spec, lambda error: self.runner.stop())
             try:
                 return run.start()
             except (SessionBusy, InputsDiffer):

@@ -92,7 +92,7 @@ class CommandRun:
             if runner is not None:
                 runner.stop()
 
-        with contextlib.suppress(SessionCompleted), Run(queues, self._spec(store), stop).start(self._choose) as run:
+        with contextlib.suppress(SessionCompleted), Run(queues, self._spec(store), stop, self._choose) as run:
             if not run.completed(self.task):  # unless a person has marked it
                 with contextlib.ExitStack() as stack:
                     held = stack.enter_context(tempfile.TemporaryFile(buffering=0)) if self.quiet else None

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from zrb_store import Store
 from zrb_store.db.tables import attempt, change, returned, run, session, value
+from zrb_store.run import RunSpec
 
 START = datetime(2020, 11, 24, 3, 12, 45, tzinfo=UTC)
 REGION = "nightly-warehouse-refresh-eu-west-1-2026-11-24"  # 46 characters
@@ -84,7 +85,7 @@ def fill(store: Store) -> None:
     for name in (LONG, FIFTY):
         store.session(name).xcom["q"].push(1)
     wide = store.session(REGION)
-    with wide.run(task=WIDE, project="/srv/shop", path=["etl", WIDE]) as its_run:
+    with wide.prepare(RunSpec(task=WIDE, project="/srv/shop", path=["etl", WIDE])) as its_run:
         its_run.note_tasks({MARKED: "not started", WIDE: "not started", "notify": "skipped"})
         with its_run.attempt(MARKED) as done:
             done.complete(["ann", "bob"])
@@ -95,7 +96,7 @@ def fill(store: Store) -> None:
         _etl(store, broken=not number)
     for number in range(1, 4):
         converter = store.session(f"converter-{number}")
-        its_run = converter.run(task="convert", project="/srv/shop", path=["convert"])
+        its_run = converter.prepare(RunSpec(task="convert", project="/srv/shop", path=["convert"]))
         with contextlib.suppress(ValueError), its_run as converting, converting.attempt("convert"):
             raise ValueError(f"cannot parse corrupt-{number}.csv: expected 7 columns, found 6 (separator is ';')")
     store.database.execute(sa.update(session).where(session.c.name == "shared").values(pinned=True))
@@ -104,7 +105,8 @@ def fill(store: Store) -> None:
 
 def _etl(store: Store, *, broken: bool) -> None:
     etl = store.session("etl")
-    with contextlib.suppress(RuntimeError), etl.run(task="load", project="/srv/shop", path=["etl", "load"]) as its_run:
+    spec = RunSpec(task="load", project="/srv/shop", path=["etl", "load"])
+    with contextlib.suppress(RuntimeError), etl.prepare(spec) as its_run:
         its_run.note_tasks({"extract": "not started", "load": "not started", "notify": "skipped"})
         if its_run.completed("extract") is None:
             with its_run.attempt("extract") as done:
