@@ -75,7 +75,7 @@ def build(folder: Path) -> None:
     toggles = (("light", "default", "dark", "weather-night"), ("dark", "slate", "light", "weather-sunny"))
     settings = {
         "site_name": "zrb-store",
-        "site_description": "Jobs that die continue where they stopped: shell scripts, Python programs and zrb workflows.",
+        "site_description": "Jobs that die continue where they stopped: scripts, Python programs and zrb workflows.",
         "repo_url": REPOSITORY,
         "docs_dir": "source",
         "site_dir": "site",
