@@ -216,7 +216,7 @@ def races_on_a_server(effort: Effort) -> tuple[Race, Race]:
 def run(effort: Effort) -> Answer:
     """Run the races."""
     answer = Answer()
-    places = {
+    places: dict[str, Callable[[Effort], tuple[Race, Race]]] = {
         "SQLite, NORMAL": functools.partial(races_on_files, "NORMAL"),
         "SQLite, FULL": functools.partial(races_on_files, "FULL"),
     }

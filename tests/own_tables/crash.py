@@ -120,7 +120,8 @@ class Program(NamedTuple):
             Patience.timeout = patience
             logging.disable()
             with contextlib.ExitStack() as stack:
-                where, lose = self.shop, lose_nothing
+                where = self.shop
+                lose: Callable[[], None] = lose_nothing
                 options: dict[str, Any] = {"connect_args": {"timeout": min(patience, 5.0)}}
                 if where.startswith("postgresql"):
                     folder = Path(re.findall(r"host=([^&]+)", where)[0])

@@ -13,7 +13,7 @@ from tests.own_tables.shops import ANYWHERE, ORDERS, Shop, engine_of, load
 from tests.support.postgres import Server
 from tests.support.processes import Child
 from tests.support.proxy import MOMENTS, cut, proxy, through
-from tests.support.rows import faults
+from tests.support.rows import faults, query
 from zrb_store import InvalidArgument, Store, StoreUnavailable, ZrbStoreError, step
 from zrb_store.own_tables import once
 from zrb_store.xcom import current_attempt
@@ -76,6 +76,42 @@ def test_a_lost_answer_to_the_commit_is_looked_up(
             assert step.transaction(engine, "order", counted) == (2 if moment == MOMENTS[0] else 1)
     assert shop.orders() == [1]
     assert faults(store) == []
+
+
+@SERVERS
+def test_a_commit_that_the_server_refuses_fails_the_step(store: Store, shop: Shop) -> None:
+    with shop.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE orders ADD UNIQUE (number) DEFERRABLE INITIALLY DEFERRED")
+    with store.session("s").run() as run, run.attempt("load"):
+        with pytest.raises(sa.exc.IntegrityError):
+            step.transaction(shop.engine, "order", load, 1, 1)
+        assert query(store, "SELECT status FROM zrb_attempt WHERE step_of IS NOT NULL") == [("failed",)]
+        assert step.transaction(shop.engine, "other", load, 2) == 1
+    assert (shop.orders(), faults(store)) == ([2], [])
+
+
+@pytest.mark.unpooled
+@SERVER
+def test_a_commit_of_which_nobody_knows_is_not_a_failure(
+    store: Store, shop: Shop, postgres_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import of the session, which cannot find the row, must not take it for one."""
+    with proxy(postgres_server.folder) as between:
+        engine = engine_of(through(between.folder, shop.location), poolclass=sa.NullPool)
+
+        def loses(connection: sa.Connection) -> int:
+            cut(between, MOMENTS[1])
+            (between.folder / ".s.PGSQL.5432").unlink()  # and no further connection is made
+            return load(connection, 1)
+
+        monkeypatch.setattr(store.database, "timeout", 0.2)
+        unknown = pytest.raises(StoreUnavailable, match="whether it was committed is not known: the next attempt finds")
+        with unknown, store.session("s").run() as run, run.attempt("load"):
+            step.transaction(engine, "order", loses)
+    assert query(store, "SELECT status FROM zrb_attempt WHERE step_of IS NOT NULL") == [("interrupted",)]
+    with store.session("s").run() as run, run.attempt("load"):
+        assert step.transaction(shop.engine, "order", load) == 1
+    assert (shop.orders(), faults(store)) == ([1], [])
 
 
 @SERVER

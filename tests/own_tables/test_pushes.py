@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.own_tables.shops import ALONE, BESIDE, Shop, engine_of, load
 from tests.support.postgres import wait_until, waits_for_lock
 from tests.support.rows import faults
-from zrb_store import AttemptClosed, InvalidArgument, LeaseLost, Store, UnencodableValue
+from zrb_store import AttemptClosed, InvalidArgument, LeaseLost, Store, UnencodableValue, open_store
 from zrb_store.testing import expire_lease
 
 pytestmark = [pytest.mark.promise(number=22)]
@@ -49,6 +49,17 @@ def test_the_value_is_there_with_the_commit(store: Store, shop: Shop) -> None:
     queue.push(5)
     assert (shop.orders(), list(queue)[1:], list(store.session("new").xcom["made"])) == ([1, 3], [5], [4])
     assert faults(store) == []
+
+
+@ALONE
+def test_a_queue_that_was_rolled_back_is_forgotten(store: Store, shop: Shop, location: str) -> None:
+    queue = store.session("new").xcom["made"]
+    with contextlib.suppress(ZeroDivisionError), shop.engine.begin() as connection:
+        queue.push(1, connection=connection)
+        raise ZeroDivisionError
+    with open_store(location) as elsewhere:  # makes it, with another id
+        elsewhere.session("new").xcom["made"].push(2)
+    assert list(queue) == [2]
 
 
 @ALONE

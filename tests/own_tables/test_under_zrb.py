@@ -6,6 +6,7 @@ import contextlib
 import signal
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,7 +79,10 @@ def test_a_killed_task_inserts_once(zrb_with_shop: Zrb, point: str) -> None:
     zrb = zrb_with_shop
     zrb.tasks(CHAIN)
     zrb.mark("mended")
-    testing = {"ZRB_INIT_MODULES": "zrb_store.plugin:zrb_store.testing", "ZRB_STORE_TESTING": f"crash_at={point}#2"}
+    testing: dict[str, Any] = {
+        "ZRB_INIT_MODULES": "zrb_store.plugin:zrb_store.testing",
+        "ZRB_STORE_TESTING": f"crash_at={point}#2",
+    }
     zrb.run("main", "--day", "mon", code=-signal.SIGKILL, ZRB_STORE_SESSION="s", **testing)
     assert orders(zrb) == ([1] if point == "own_tables:inside" else [1, 2, 3])
     zrb.resume("s")
@@ -137,8 +141,8 @@ async def load(ctx):
     return [*await asyncio.gather(*both), step.transaction(shop, "sync", insert, 3)]
 """
     )
-    given = {"ZRB_STORE_SESSION": "s", "PYTHONPATH": libraries}
-    testing = {"ZRB_INIT_MODULES": "zrb_store.plugin:zrb_store.testing"}
+    given: dict[str, Any] = {"ZRB_STORE_SESSION": "s", "PYTHONPATH": libraries}
+    testing: dict[str, Any] = {"ZRB_INIT_MODULES": "zrb_store.plugin:zrb_store.testing"}
     for count in (1, 2):
         zrb.run(
             "load", code=-signal.SIGKILL, **given, **testing, ZRB_STORE_TESTING=f"crash_at=own_tables:after#{count}"
@@ -183,7 +187,7 @@ def test_a_repeated_one_that_is_killed_is_repeated_once(zrb_with_shop: Zrb) -> N
     zrb.tasks(CHAIN)
     zrb.mark("mended")
     zrb.run("main", "--day", "mon", ZRB_STORE_SESSION="s")
-    testing = {"ZRB_INIT_MODULES": "zrb_store.plugin:zrb_store.testing"}
+    testing: dict[str, Any] = {"ZRB_INIT_MODULES": "zrb_store.plugin:zrb_store.testing"}
     for point, count in (("own_tables:inside", 1), ("own_tables:after", 2), (None, 2)):
         more = {**testing, "ZRB_STORE_TESTING": f"crash_at={point}" if point else ""}
         again = ["--from", "load", "--repeat-once"] if count == 1 else []

@@ -82,10 +82,8 @@ class SessionQueues:
 
         found = self.find_id(name, refresh=refresh)
         if found is None:
-            # After the commit, not before: the id of a queue that was rolled back may be given to another.
-            found = self.database.transact(create, "create")
-            if not self.database.is_joined:
-                self.ids[name] = found
+            # If the transaction of a user is rolled back, no other queue gets this id, and the queue is looked for again.
+            found = self.ids[name] = self.database.transact(create, "create")
         return found
 
     def reclaim(self, queue_id: int, owner: Owner | None = None, *, missing: bool = False) -> bool:
