@@ -82,7 +82,7 @@ class SessionQueues:
 
         found = self.find_id(name, refresh=refresh)
         if found is None:
-            # If the transaction of a user is rolled back, no other queue gets this id, and the queue is looked for again.
+            # If the transaction of a user rolls back, no other queue gets this id, and the queue is looked for again.
             found = self.ids[name] = self.database.transact(create, "create")
         return found
 
