@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -47,7 +48,8 @@ _POINTS = [point for point in POINTS if point.split(":")[0] in (*_OFTEN, *_SELDO
 _EXPECTED = [first + number for first in (1, 101, 201) for number in range(MANY)]
 
 
-class Loss(NamedTuple):
+@dataclass
+class Loss:
     """Loses every few answers to COMMIT, or the COMMIT itself, on the way between a program and its server."""
 
     between: Proxy

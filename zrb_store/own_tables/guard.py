@@ -11,7 +11,7 @@ from zrb_store.db.core import sa
 from zrb_store.errors import InvalidArgument
 
 
-class Guard:
+class TransactionGuard:
     """Refuses to end a transaction."""
 
     def __init__(self, what: str) -> None:
@@ -26,7 +26,7 @@ class Guard:
         raise self.refusal
 
 
-_guards: WeakKeyDictionary[sa.Connection, Guard] = WeakKeyDictionary()
+_guards: WeakKeyDictionary[sa.Connection, TransactionGuard] = WeakKeyDictionary()
 _hooked: WeakSet[sa.Engine] = WeakSet()
 
 
@@ -50,7 +50,7 @@ def kept_open(connection: sa.Connection, what: str) -> Iterator[None]:
 
     A COMMIT that the function sends as text is not seen, except that SQLite tells afterwards that it has happened.
     """
-    guard = _guards[connection] = Guard(what)
+    guard = _guards[connection] = TransactionGuard(what)
     try:
         yield
     finally:
