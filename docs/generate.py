@@ -70,7 +70,7 @@ _INTERNAL = {
         "result",
         "notify_unavailable",
     },
-    "Session": {"database"},
+    "Session": {"database", "prepare"},
     "Xcom": {"is_in"},
     "Xcoms": {
         "alive",
@@ -85,16 +85,8 @@ _INTERNAL = {
         "watched",
     },
 }
-# Parameters for zrb's plugin and for tracebacks of frameworks.
-_INTERNAL_PARAMETERS = {
-    "choose_reruns",
-    "command",
-    "first_frame",
-    "origin",
-    "parent",
-    "path",
-    "zrb_version",
-}
+# A parameter for tracebacks of frameworks.
+_INTERNAL_PARAMETERS = {"first_frame"}
 _SECTION = re.compile(r"^(Args|Returns|Raises|Attributes|Yields):$", re.MULTILINE)
 _REPEATED = re.compile(r" ?\bRaises (what `\w+` raises|`AttemptClosed` and `LeaseLost` like `pop`)\.|, with its errors")
 # The page says once that every change may raise these.

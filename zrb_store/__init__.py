@@ -1,30 +1,51 @@
 """Durable sessions and XCom queues for zrb and for any script, in SQLite or PostgreSQL.
 
-A session is one execution of a workflow. It has queues of values, and attempts: one execution of a task's action each.
-A run is one process at work on the session, under a lease. A step is an attempt inside an attempt; a delivery is an
-attempt that takes its value as it begins. An attempt is a unit: if it completes, its outputs are kept. If it is given
-back, the queues are as if it had never run, and its record stays visible.
+    from zrb_store import open_store
 
-The tables (db/tables.py): `zrb_session`, `zrb_run`, `zrb_attempt` (of tasks, steps and deliveries), `zrb_queue`,
-`zrb_value` (by queue and seq; with who pushed and who took it), `zrb_return` (each undone take), `zrb_chunk`
-(long values), `zrb_output` (what attempts print), `zrb_change` (what people did by hand), `zrb_clock`, `zrb_version`.
+    with open_store("jobs.db") as store, store.session("nightly-2026-11-24").run() as run:
+        rows = run.task("fetch", fetch, day)           # has it completed before? then its stored result
+        with run.attempt("load") as attempt:           # what it pushes and pops is given back if it fails
+            name = store.session("inbox").xcom["files"].pop()
+            attempt.complete({"loaded": name, "rows": rows})
 
-Each write is one statement or one transaction, which checks in the database at that moment: the schema is of this
-release, the attempt runs, and its fence number is still that of the session. A run that takes a session over raises
-that number: every later write of the run before changes nothing and raises an error.
+Start it again after an error, a kill or a power cut: what has completed does not run again.
 
-Giving back (queries/give_back.py) closes the attempt, makes the values that it took live again at their old places,
-retracts what it pushed, and first gives back the completed steps that depend on either (queries/dependent_steps.py).
+    open_store       opens a store: its sessions, and their queues (`Store`, `Session`, `Xcom`)
+    Session.run      one process at work on a session (`Run`): `task`, `attempt`, `consume`
+    step, wait       inside an attempt: a piece of work that is done once; a value or a time to wait for
+    step.options, run.task.options     retries, pauses, timeouts
+    register_codec   stores values of your own classes
+    durable, once_tool                 make agents of pydantic-ai durable
 
-Where to look:
-    store.py, run/, attempt/, xcom/    the objects of a Python user; below: `step` and `wait` for task files
-    runtime/     automatic work: leases, waiting, reclaiming from the dead, output, notifications
-    operations/  changes by hand                inspect/   typed data for readers, with one `to_json` each
-    queries/     all SQL, by noun               db/        connections, tables, statements, migrations
-    codec/       values as JSON text            render/    text for terminals and pages
-    cli/, plugin/    the edges: commands, and zrb
-    shell/, watch/, page/, transfer/, replay/, agents/, own_tables/, traces/    wings (wings.py), which can be deleted
+Each error is a `ZrbStoreError`, whose message says what to do. The reference is docs/reference/python.md.
 """
+
+# How it works, for those who change it.
+#
+# A session is one execution of a workflow. It has queues of values, and attempts: one execution of a task's action
+# each. A run is one process at work on the session, under a lease. A step is an attempt inside an attempt; a delivery
+# is an attempt that takes its value as it begins. An attempt is a unit: if it completes, its outputs are kept. If it is given
+# back, the queues are as if it had never run, and its record stays visible.
+#
+# The tables (db/tables.py): `zrb_session`, `zrb_run`, `zrb_attempt` (of tasks, steps and deliveries), `zrb_queue`,
+# `zrb_value` (by queue and seq; with who pushed and who took it), `zrb_return` (each undone take), `zrb_chunk`
+# (long values), `zrb_output` (what attempts print), `zrb_change` (what people did by hand), `zrb_clock`, `zrb_version`.
+#
+# Each write is one statement or one transaction, which checks in the database at that moment: the schema is of this
+# release, the attempt runs, and its fence number is still that of the session. A run that takes a session over raises
+# that number: every later write of the run before changes nothing and raises an error.
+#
+# Giving back (queries/give_back.py) closes the attempt, makes the values that it took live again at their old places,
+# retracts what it pushed, and first gives back the completed steps that depend on either (queries/dependent_steps.py).
+#
+# Where to look:
+#     store.py, run/, attempt/, xcom/    the objects of a Python user; below: `step` and `wait` for task files
+#     runtime/     automatic work: leases, waiting, reclaiming from the dead, output, notifications
+#     operations/  changes by hand                inspect/   typed data for readers, with one `to_json` each
+#     queries/     all SQL, by noun               db/        connections, tables, statements, migrations
+#     codec/       values as JSON text            render/    text for terminals and pages
+#     cli/, plugin/    the edges: commands, and zrb
+#     shell/, watch/, page/, transfer/, replay/, agents/, own_tables/, traces/    wings (wings.py), which can be deleted
 
 from __future__ import annotations
 
@@ -37,26 +58,63 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime, timedelta
 
+    from zrb_store.agents import durable as durable
     from zrb_store.agents.once import once_tool as once_tool
     from zrb_store.attempt import Attempt as Attempt
-    from zrb_store.attempt.options import RetryAfter, WithOptions
+    from zrb_store.attempt.options import RetryAfter as RetryAfter
+    from zrb_store.attempt.options import WithOptions as WithOptions
     from zrb_store.attempt.output_handler import OutputHandler as OutputHandler
+    from zrb_store.codec import Encoded as Encoded
     from zrb_store.codec.classes import register_codec as register_codec
+    from zrb_store.errors import AttemptClosed as AttemptClosed
+    from zrb_store.errors import BudgetUsed as BudgetUsed
+    from zrb_store.errors import InputsDiffer as InputsDiffer
+    from zrb_store.errors import InvalidArgument as InvalidArgument
+    from zrb_store.errors import LeaseLost as LeaseLost
+    from zrb_store.errors import RequestChanged as RequestChanged
+    from zrb_store.errors import SchemaAhead as SchemaAhead
+    from zrb_store.errors import SchemaBehind as SchemaBehind
+    from zrb_store.errors import SessionBusy as SessionBusy
+    from zrb_store.errors import SessionCompleted as SessionCompleted
+    from zrb_store.errors import SessionNotFound as SessionNotFound
+    from zrb_store.errors import SessionWaiting as SessionWaiting
+    from zrb_store.errors import StepUncertain as StepUncertain
+    from zrb_store.errors import StoreMissing as StoreMissing
+    from zrb_store.errors import StoreUnavailable as StoreUnavailable
+    from zrb_store.errors import TaskCompleted as TaskCompleted
+    from zrb_store.errors import TaskNotFound as TaskNotFound
+    from zrb_store.errors import UnencodableValue as UnencodableValue
+    from zrb_store.errors import ValueNotFound as ValueNotFound
+    from zrb_store.errors import ValueTooLarge as ValueTooLarge
+    from zrb_store.errors import Waiting as Waiting
+    from zrb_store.errors import ZrbStoreError as ZrbStoreError
+    from zrb_store.masking import ErrorText as ErrorText
+    from zrb_store.records import SessionRecord as SessionRecord
     from zrb_store.run import Run as Run
+    from zrb_store.run.deliveries import Deliveries as Deliveries
     from zrb_store.run.deliveries import Delivery as Delivery
     from zrb_store.store import Session as Session
     from zrb_store.store import Store as Store
     from zrb_store.store import open_store as open_store
     from zrb_store.xcom import Xcom as Xcom
+    from zrb_store.xcom import Xcoms as Xcoms
 
 _HOMES = {
     "Attempt": "attempt",
+    "Deliveries": "run.deliveries",
     "Delivery": "run.deliveries",
+    "Encoded": "codec",
+    "ErrorText": "masking",
     "OutputHandler": "attempt.output_handler",
+    "RetryAfter": "attempt.options",
     "Run": "run",
     "Session": "store",
+    "SessionRecord": "records",
     "Store": "store",
+    "WithOptions": "attempt.options",
     "Xcom": "xcom",
+    "Xcoms": "xcom",
+    "durable": "agents",
     "once_tool": "agents.once",
     "open_store": "store",
     "register_codec": "codec.classes",
@@ -68,25 +126,33 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def __getattr__(name: str) -> Any:
-    # Importing the plugin must not import SQLAlchemy: what needs it is imported at its first use.
-    if name in _HOMES:
-        from importlib import import_module
+if not TYPE_CHECKING:  # else every name would exist for a type checker
 
-        return getattr(import_module(f"zrb_store.{_HOMES[name]}"), name)
-    if name in _ERRORS:
-        return getattr(errors, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        # Importing the plugin must not import SQLAlchemy: what needs it is imported at its first use.
+        if name in _HOMES:
+            from importlib import import_module
+
+            return getattr(import_module(f"zrb_store.{_HOMES[name]}"), name)
+        if name in _ERRORS:
+            return getattr(errors, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
 class _Steps:
     """Runs steps of the attempt that the code runs in."""
 
     @overload
-    def __call__(self, name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
-    @overload
     def __call__(self, name: str, function: Callable[..., T], /, *args: Any, once: bool, **kwargs: Any) -> T: ...
-    def __call__(self, name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
+    @overload
+    def __call__(self, name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    def __call__(  # type: ignore[misc]  # a function's own parameter may have any name
+        self, name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any
+    ) -> T:
         """Run a function once per task, as `Attempt.step` does, in the attempt that the code runs in.
 
         Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 
 import pytest
@@ -123,8 +125,8 @@ def test_diff_compares_the_results_of_steps(command: Commands, store: Store) -> 
         "b": {"one": {"rows": [1, 3]}, "new": 0, "same": "x"},
     }.items():
         with attempt_of(store, session, fails=True) as attempt:
-            for name, result in results.items():
-                attempt.step(name, lambda result=result: result)
+            for name in results:
+                attempt.step(name, functools.partial(operator.getitem, results, name))
     result = command("diff", "a", "b", "--format", "json")
     assert result.code == 1
     assert [tuple(each.values()) for each in parse("diff", result.out)["differences"]] == [

@@ -140,8 +140,12 @@ def test_a_step_that_fails_is_given_back_with_its_end_or_not_at_all(store: Store
 def test_a_task_of_run_task_has_steps(store: Store) -> None:
     calls: list[str] = []
 
+    def page() -> int:
+        calls.append("page")
+        return 7
+
     def task(attempts: int) -> int:
-        found = step("page", lambda: calls.append("page") or 7)  # type: ignore[func-returns-value]
+        found = step("page", page)
         step("fail", int if attempts else failing)
         return found
 

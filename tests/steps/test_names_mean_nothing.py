@@ -52,8 +52,8 @@ def work(store: Store, session: str, *, plainly: bool = False, more: int = 0) ->
 
     with contextlib.suppress(ZeroDivisionError), store.session(session).run() as run, run.attempt("load") as attempt:
         for name, result in STEPS.items():
-            step(named(name), lambda result=result: result)
-            step(named(name), lambda result=result: [result, more])  # named with ~2
+            step(named(name), lambda result: result, result)
+            step(named(name), lambda result: [result, more], result)  # named with ~2
         for queue in QUEUES:
             attempt.xcom[named(queue)].extend([True, {"tokens": 5}])
         step(named("tool y 1"), lambda: 1 // 0)

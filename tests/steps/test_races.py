@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import pytest
@@ -55,10 +56,10 @@ def move_some(run: Run, task: str, source: Xcom, target: Xcom, generator: random
             raise Boom
 
 
-def move_by_steps(attempt: Attempt, move: object, generator: random.Random) -> None:
+def move_by_steps(attempt: Attempt, move: Callable[[bool], None], generator: random.Random) -> None:
     for _ in range(generator.randrange(3)):
         with contextlib.suppress(Boom) if generator.random() < 0.5 else contextlib.nullcontext():
-            attempt.step(f"move {generator.random()}", move, generator.random() < 0.2)  # type: ignore[arg-type]
+            attempt.step(f"move {generator.random()}", move, generator.random() < 0.2)
 
 
 @pytest.mark.promise(number=11)

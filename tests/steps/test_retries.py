@@ -25,7 +25,7 @@ from zrb_store.run import Run
 class Server:
     """It fails a number of times before it answers."""
 
-    def __init__(self, failures: int, error: Exception | None = None) -> None:
+    def __init__(self, failures: int, error: BaseException | None = None) -> None:
         self.failures = failures
         self.error = error or ConnectionError("no route")
         self.calls = 0
@@ -90,7 +90,7 @@ def test_each_try_is_an_attempt_and_the_last_error_propagates(store: Store, kind
 
 def test_no_retries_are_made_of_refusals_and_of_interrupts(store: Store, call: Any) -> None:
     for number, error in enumerate((AttemptClosed("it is over"), KeyboardInterrupt())):
-        server = Server(9, error)  # type: ignore[arg-type]
+        server = Server(9, error)
         with pytest.raises(type(error)), store.session(f"night-{number}").run() as run:
             call(run, {"retries": 5, "retry_after": 0}, server.get, "a")
         assert server.calls == 1

@@ -36,10 +36,12 @@ class StepCaller:
         self._owner = attempt
 
     @overload
-    def __call__(self, name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
-    @overload
     def __call__(self, name: str, function: Callable[..., T], /, *args: Any, once: bool, **kwargs: Any) -> T: ...
-    def __call__(self, name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
+    @overload
+    def __call__(self, name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    def __call__(  # type: ignore[misc]  # a function's own parameter may have any name
+        self, name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any
+    ) -> T:
         """Run a function once per task: return its stored result if this step completed before; otherwise run it.
 
         A step is an attempt inside this attempt. It completes with its result and its changes to queues. It is
