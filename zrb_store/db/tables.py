@@ -29,6 +29,7 @@ from sqlalchemy import (
     Table,
     TableClause,
     Text,
+    TextClause,
     UniqueConstraint,
     column,
     false,
@@ -68,7 +69,7 @@ def _columns(
     *,
     key: Collection[str] = ("id",),
     refers: Mapping[str, ForeignKey] = {},
-    defaults: Mapping[str, ColumnElement[Any]] = {},
+    defaults: Mapping[str, ColumnElement[Any] | TextClause] = {},
 ) -> Iterator[Column[Any]]:
     """Yield the columns of a table, of the types of their rules; a flag is false by default."""
     for name, rule in rules.items():
