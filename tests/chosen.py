@@ -26,6 +26,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.programs import not_tested
+from zrb_store import wings
 
 # The oldest supported release, the first tested one that has `exec_action`, and the newest of each later line.
 RELEASES = ["1.21.43", "2.45.0", "2.69.0", "3.0.0", "3.14.0", "3.28.0"]
@@ -36,6 +37,9 @@ CHOSEN = os.environ.get("TEST_ZRB_RELEASES", "")
 ALL = bool(os.environ.get("TEST_ALL"))
 """Whether everything runs, as in CI: each release of zrb, and the tests that are marked `long`."""
 
+MISSING = {name for name in wings.NAMES if not (Path(wings.__file__).parent / name / "wing.py").exists()}
+"""The wings that are taken off (`tests/package/test_wings.py`): no test runs that is marked with one of them (`needs`)."""
+
 DATABASES = ["sqlite", "postgresql"]
 POSTGRES_FIXTURES = {"postgres_server", "postgres_url", "postgres_admin", "postgres_template", "new_postgres"}
 
@@ -43,7 +47,7 @@ POSTGRES_FIXTURES = {"postgres_server", "postgres_url", "postgres_admin", "postg
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose releases of zrb. Mark the tests of `make quick`, and those for PgBouncer (`make test-pooled`)."""
-    others = left_out(items)
+    others = left_out(items) | {item for item in items if wings_of(item) & MISSING}
     if not ALL:
         others |= repeated(items)
     if not (ALL or CHOSEN):
@@ -65,6 +69,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         length[scopes[item]] += usual_length(item)
     items.sort(key=lambda item: (scopes[item] not in slow, -length[scopes[item]], scopes[item]))
+
+
+def wings_of(item: pytest.Item) -> set[str]:
+    """Return the wings that a test outside of their folders needs."""
+    return {name for mark in item.iter_markers("needs") for name in mark.args}
 
 
 def parameters_of(item: pytest.Function) -> dict[str, object]:

@@ -312,18 +312,6 @@ def add_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 
 
 @pytest.fixture(scope="module")
-def sample_export(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """An export that contains every kind of record."""
-    from tests.support.history import fill_with_history
-    from tests.transfer.exports import exported
-    from zrb_store import open_store
-
-    with open_store(tmp_path_factory.mktemp("content") / "store.db") as store:
-        fill_with_history(store)
-        return exported(store)
-
-
-@pytest.fixture(scope="module")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A store that must stay empty."""
     from zrb_store import open_store

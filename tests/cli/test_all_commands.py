@@ -146,7 +146,9 @@ def test_a_mistyped_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["page", "--port"], ["prune", "--dry-run", "--keep-last"]], ids=lambda words: words[0]
+    "words",
+    [pytest.param(["page", "--port"], marks=pytest.mark.needs("page")), ["prune", "--dry-run", "--keep-last"]],
+    ids=lambda words: words[0],
 )
 def test_a_number_that_is_none_or_out_of_range(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     most = "65,535" if words[0] == "page" else "1,000,000,000"

@@ -141,6 +141,7 @@ MAY_FOLLOW: dict[str, list[str]] = {
 }
 
 
+@pytest.mark.needs("shell", "watch", "page", "transfer", "replay")
 def test_what_may_follow(shop: Store, complete: Callable[[str], list[str]]) -> None:
     assert {line: complete(line) for line in MAY_FOLLOW} == MAY_FOLLOW
 
@@ -195,6 +196,7 @@ def test_this_is_offered_inside_a_task(
     assert complete("show @this lo") == ["loaded"]
 
 
+@pytest.mark.needs("transfer")
 def test_copy_completes_the_sessions_of_the_store_it_reads(
     shop: Store, complete: Callable[[str], list[str]], location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +248,7 @@ MAIN = "from zrb_store.cli import completion, main; completion.DEADLINE = 600; m
 
 
 @pytest.mark.on_sqlite
+@pytest.mark.needs("shell")
 def test_consume_takes_no_abbreviation(location: str) -> None:
     command = [sys.executable, "-c", MAIN, "consume", "@last", "q", "--", "true"]
     environment = {**os.environ, "ZRB_STORE_URL": location}

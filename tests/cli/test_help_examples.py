@@ -15,11 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.agents.steps import new_step
-from zrb_store import Store, cli, open_store, step
+from zrb_store import Store, cli, open_store, step, wings
 from zrb_store.attempt.waits import answers_in
 
-pytestmark = [pytest.mark.slow, pytest.mark.on_sqlite]
+pytestmark = [pytest.mark.slow, pytest.mark.on_sqlite, pytest.mark.needs(*wings.NAMES)]
 
 ROOT = Path(__file__).resolve().parents[2]
 # Each has its own tests: these need zrb, a running process, a port, or another shell.
@@ -92,6 +91,8 @@ def fill(store: Store) -> None:
     night["report"].push(b"%PDF")
     with store.session("nightly").run(task="/srv/nightly.py") as run:
         run.task("load", dict, total=3, rows=[1])
+    from tests.agents.steps import new_step
+
     for name, question in (("triage-7", "approval call-3"), ("triage-8", "budget")):
         with contextlib.suppress(SystemExit), store.session(name).run() as run, run.attempt("triage") as attempt:
             answers_in(attempt, [new_step(question)._replace(awaited_queue=f"triage: {question}")])

@@ -77,7 +77,7 @@ JSON_COMMANDS = [
     ["diff", "a", "b", "--format", "json"],
     ["diff", "a", "b", "--format", "jsonl"],
     ["pop", "a", f"queue {TEXT}", "--format", "json"],
-    ["export"],
+    pytest.param(["export"], marks=pytest.mark.needs("transfer")),
     ["prune", "--older-than", "0s", "--dry-run", "--format", "json"],
     ["doctor", "--format", "json"],
     ["db", "status", "--format", "json"],

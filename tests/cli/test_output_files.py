@@ -18,6 +18,7 @@ COMMANDS = (("report", "etl-24", "-o"), ("report", "etl-24", "--format", "svg", 
 
 @pytest.mark.promise(number=8)
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal", "-wal.replaced"])
+@pytest.mark.needs("page", "transfer", "replay")
 def test_no_output_replaces_a_database(
     filled: Store, command: Commands, location: str, tmp_path: Path, suffix: str
 ) -> None:
@@ -41,6 +42,7 @@ def test_no_output_replaces_a_database(
 
 
 @pytest.mark.promise(number=8)
+@pytest.mark.needs("page", "transfer")
 def test_a_failed_write_keeps_the_old_file(
     filled: Store, command: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.long_on_postgresql
     [
         ("show s --at before:t#1 --held", "--held shows what is held now: leave out --at"),
         ("list --holds --failed", "only --limit and --format go with it"),
-        ("step a --timeout 0 -- true", "leave it out for no limit"),
+        pytest.param("step a --timeout 0 -- true", "leave it out for no limit", marks=pytest.mark.needs("shell")),
         ("mark s load completed --new --step page", "--new is for tasks: a new step is marked without it"),
     ],
 )
@@ -51,6 +51,7 @@ def test_delays_that_a_queue_does_not_take(store: Store, delays: Any, advice: st
     assert queue.retry_after == []
 
 
+@pytest.mark.needs("shell")
 def test_what_these_sessions_do_not_take(command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with store.session("s").run() as run:
         run.task("load", int)

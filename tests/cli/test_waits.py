@@ -25,6 +25,7 @@ def scripts(location: str, tmp_path: Path) -> Scripts:
     return Scripts(tmp_path, location)
 
 
+@pytest.mark.needs("page")
 def test_it_is_seen_everywhere(store: Store, command: Commands) -> None:
     start(store, task="refund", path=["shop", "refund"], project="/srv/shop")
     answer = "zrb-store push shop approve JSON"
@@ -136,6 +137,7 @@ def test_a_step_that_was_killed_does_not_run(scripts: Scripts, store: Store) -> 
 
 
 @pytest.mark.on_sqlite
+@pytest.mark.needs("shell")
 def test_only_a_task_of_run_waits(store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "is not inside an attempt: start the script with `zrb-store run" in command("wait", "approve").err
     with store.session("night").run() as run, run.attempt("load") as attempt:

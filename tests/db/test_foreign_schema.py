@@ -55,6 +55,7 @@ def test_a_trigger_is_refused_by_writers(filled: Store, location: str, command: 
     assert command.ok("get", "inbox", "files") == "1\n"
 
 
+@pytest.mark.needs("transfer")
 def test_a_line_of_an_import_has_a_limit(
     store: Store, command: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.attempts import Broken, start
-from tests.support.consumers import attempts, consume, deliveries_of, hold_a_delivery, taken
+from tests.support.consumers import attempts, consume, deliveries_of, hold_a_delivery, taken, unavailable_at
 from tests.support.processes import DEADLINE, Child
 from tests.support.rows import query, states
 from zrb_store import (
@@ -20,11 +20,6 @@ from zrb_store import (
     StoreUnavailable,
     open_store,
 )
-from zrb_store.db.transaction import set_callback
-from zrb_store.run.deliveries import Consumer
-from zrb_store.shell import consumer as shell_consumer
-from zrb_store.shell.command import CommandRunner
-from zrb_store.shell.consumer import ShellConsumer
 from zrb_store.testing import expire_lease
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -195,21 +190,6 @@ class TestTheStoreAway:
         assert [row[2] for row in attempts(store)] == ["failed", "interrupted", "interrupted"]
         assert deliveries_of(store) == [1, 0, 0]
 
-    @pytest.mark.parametrize("point", ["complete:after", "fail:after"])
-    def test_workers_go_on_after_an_end_whose_commit_was_in_doubt(
-        self, store: Store, inbox: Any, monkeypatch: pytest.MonkeyPatch, point: str
-    ) -> None:
-        monkeypatch.setattr(shell_consumer, "_PATIENCE", 0.01)
-        monkeypatch.setattr(Consumer, "announced_pause", lambda self: 0.0)
-        exit_code = int(point == "fail:after")
-        with CommandRunner(["sh", "-c", f"exit {exit_code}"], stdout=1, stderr=2) as runner:
-            unavailable_at(point)
-            options: Any = {"name": "worker", "wait": 0.0, "only_one": False, "jobs": 1}
-            consumer = ShellConsumer(store, inbox, runner, text=str, report=lambda line: None, **options)
-            consumer.consume()
-        assert consumer.tally == {"failed" if exit_code else "completed": 3}
-        assert deliveries_of(store) == [exit_code] * 3
-
     @pytest.mark.parametrize("point", ["complete:before", "complete:inside", "complete:after"])
     def test_as_it_completes(self, store: Store, inbox: Any, point: str) -> None:
         def work(value: Any) -> None:
@@ -233,17 +213,6 @@ class TestTheStoreAway:
         with pytest.raises(expected), store.session("worker").run() as run:
             consume(run, inbox, work, on_error=on_error)
         assert list(inbox) == ["a", "b", "c"]
-
-
-def unavailable_at(point: str) -> None:
-    """Let the store fail once at a point."""
-
-    def reached(name: str) -> None:
-        if name == point:
-            set_callback(previous)
-            raise StoreUnavailable(f"at {point}")
-
-    previous = set_callback(reached)
 
 
 def fork_in_a_block(pipe: Connection, location: str) -> None:

@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 
 from tests.support.attempts import failing, start
-from tests.support.consumers import deliver, fates
+from tests.support.consumers import deliver, fates, poison
 from tests.support.pruning import age, names, pruned
-from tests.support.rows import faults, query
 from tests.support.sessions import show
-from tests.transfer.exports import comparable, exported, imported
-from zrb_store import Store, open_store
+from zrb_store import Store
 from zrb_store.operations.prune import Policy
 from zrb_store.operations.sessions import remove_sessions
 from zrb_store.operations.values import requeue, requeue_all
@@ -27,14 +25,7 @@ pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.long_on_postgresql]
 @pytest.fixture
 def poisoned(store: Store) -> Any:
     """The queue of a session that completed; one of its values is dead, one is live, and one was taken."""
-    with store.session("s").run(task="load") as run:
-        queue = store.session("s").xcom["q"]
-        queue.max_deliveries = 1
-        queue.extend(["deadly", "live", "taken"])
-        run.task("load", lambda: 1)
-    deliver(store, queue.pop)
-    assert queue.popright() == "taken"
-    return queue
+    return poison(store)
 
 
 @pytest.mark.promise(number=10)
@@ -139,21 +130,3 @@ def test_an_attempt_of_the_own_session_that_is_held_at_the_fork_does_not_count(s
     run.begin("load")
     assert fates(store, "s", "q") == [("deadly", "dead", 2)]
     assert fates(store, store.fork("s", from_task="next").name, "q") == [("deadly", "live", 1)]
-
-
-@pytest.mark.promise(number=10)
-def test_another_store_gets_them(store: Store, poisoned: Any, tmp_path: Any) -> None:
-    deliver(store, poisoned.pop)
-    requeue(store.database, ["s/q#2"])
-    content = exported(store)
-    with open_store(tmp_path / "other.db") as other:
-        imported(other, content)
-        assert faults(other) == []
-        assert other.session("s").xcom["q"].max_deliveries == 1
-        assert fates(other, "s", "q") == fates(store, "s", "q")
-        assert show(other.database, "s", "q") == show(store.database, "s", "q")
-        counts = "SELECT reason, failed_deliveries FROM zrb_return ORDER BY seq, returned_at"
-        assert query(other, counts) == query(store, counts)
-        assert comparable(exported(other)) == comparable(content)
-        assert requeue_all(other.database, "s", "q") == 1
-        assert list(other.session("s").xcom["q"]) == ["deadly", "live"]

@@ -22,6 +22,8 @@ from zrb_store.cli.command import app
 from zrb_store.cli.command_table import COMMANDS as TABLE
 from zrb_store.settings import CHILD_VARIABLES
 
+pytestmark = pytest.mark.needs(*wings.NAMES)
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/RESULTS.md")),

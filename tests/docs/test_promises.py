@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from zrb_store import wings
+
+pytestmark = pytest.mark.needs(*wings.NAMES)
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "explanation" / "guarantees.md").read_text(encoding="utf-8")
 # The number in the heading of each section, or the whole heading.

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import psutil
 
-from tests.shell.consumers import PROGRAM
 from tests.support.places import Places
 from tests.support.postgres import DEADLINE
 from tests.support.rows import faults
+from tests.support.scripts import PROGRAM
 from zrb_store import open_store
 from zrb_store.db.location import store_url
 

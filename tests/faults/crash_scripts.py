@@ -20,10 +20,10 @@ from typing import Any
 
 import psutil
 
-from tests.shell.consumers import PROGRAM
 from tests.support.places import Files, Places, Schemas
 from tests.support.postgres import DEADLINE
 from tests.support.rows import faults, query
+from tests.support.scripts import PROGRAM
 from zrb_store import Store, open_store
 from zrb_store.db.location import store_url
 from zrb_store.process import identity, is_group_alive

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from tests.chosen import ALL
-from tests.faults.crash import kill_on_one_database
 from tests.faults.crash_steps import kill_steps_on_one_database
 from tests.faults.crash_waits import race_on_one_database
 from tests.support.consumers import deliver
@@ -25,7 +24,7 @@ from tests.support.rows import all_rows, faults, until_it_lives
 from tests.support.runners import hold_a_run
 from tests.support.sessions import etl, inbox
 from tests.support.workers import MANUAL_CHANGES, change_by_hand, consume_once
-from zrb_store import Store
+from zrb_store import Store, wings
 from zrb_store.operations.values import set_paused, set_retry_after
 from zrb_store.testing import POINTS
 
@@ -36,11 +35,14 @@ CHANGES_OF_CONSUMERS = ("consume", "command")
 
 
 @pytest.mark.promise(number=2)
+@pytest.mark.needs(*wings.NAMES)
 @pytest.mark.promise(number=8)
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_a_workflow_that_is_killed_anywhere_loses_nothing(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
+    from tests.faults.crash import kill_on_one_database
+
     where = str(tmp_path) if kind == "sqlite" else request.getfixturevalue("postgres_url")
     with Child(kill_on_one_database, kind, where, 0, 1) as child:
         figures, points = child.receive()

@@ -280,6 +280,7 @@ class TestDeath:
         assert reclaim._reclaim(store.database, holder, None), "the values are back, although not by this taker"
         assert query(store, "SELECT count(*) FROM zrb_run WHERE origin = 'reclaim'") == [(1,)]
 
+    @pytest.mark.needs("transfer")
     def test_its_session_can_be_copied_exported_and_forked(
         self, store: Store, location: str, inbox: Any, command: Commands
     ) -> None:

@@ -176,6 +176,7 @@ CASES = {
     "help": Case(("export", "--help"), "import"),
     "usage": Case(("list", "--limit", "x"), "list --help`"),
 }
+NEEDS = {"a value that dies": ["shell"], "a step outside": ["shell"], "check": ["watch"], "help": ["transfer"]}
 
 
 def fail(store: Store) -> None:
@@ -205,7 +206,7 @@ def store_file(tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.needs(*NEEDS.get(name, ()))) for name in CASES])
 def test_a_message_in_a_program(name: str, program: str, store_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     case = CASES[name]
     settings._warned.add("ZRB_STORE_QQQQQQ")

@@ -13,9 +13,7 @@ import sqlalchemy as sa
 from tests.support.commands import Commands
 from tests.support.sessions import parse_lines
 from zrb_store import Run, Store, step, wait
-from zrb_store.inspect.advice import Start
-from zrb_store.page.card import Card
-from zrb_store.page.content import describe
+from zrb_store.inspect.advice import Advice, Start
 from zrb_store.queries import runs
 from zrb_store.run import RunSpec
 
@@ -122,6 +120,15 @@ STATES = {
 }
 
 
+def card_of(store: Store, name: str) -> Advice | None:
+    """Return what the card of a page advises first."""
+    from zrb_store.page.card import Card
+    from zrb_store.page.content import describe
+
+    return Card(describe(store.database, name), "zrb-store").helps
+
+
+@pytest.mark.needs("page", "watch")
 @pytest.mark.parametrize("name", STATES)
 def test_all_advise_the_same(
     name: str, store: Store, command: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -134,7 +141,7 @@ def test_all_advise_the_same(
     assert [text.strip() for label, text in shown if label in labels] == state.advised
     does = [text for text in state.advised if not text.startswith(LOG)] or [*state.advised]
     commands = [text for text in does if not text.startswith("start")] or [LOG]
-    helps = Card(describe(store.database, "s"), "zrb-store").helps
+    helps = card_of(store, "s")
     assert helps is not None
     assert helps.text.removeprefix(f"cd {tmp_path} && ") == commands[0]
     alerts = parse_lines("alert", command("check", "--format", "jsonl").out)
@@ -148,6 +155,7 @@ def test_all_advise_the_same(
             assert (f"`{typed}`{comma}{words}" if text in commands else text) in last_line
 
 
+@pytest.mark.needs("page")
 def test_a_fork_that_has_not_run_is_resumed(
     store: Store, command: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +163,7 @@ def test_a_fork_that_has_not_run_is_resumed(
     ended(Place(store, tmp_path, command), ValueError())
     command.ok("fork", "s", "--from", "load", "--name", "t")
     assert "Resume:   zrb xcom resume t\n" in command.ok("show", "t")
-    helps = Card(describe(store.database, "t"), "zrb-store").helps
+    helps = card_of(store, "t")
     assert helps is not None
     assert helps.command == f"cd {tmp_path} && zrb xcom resume t"
 

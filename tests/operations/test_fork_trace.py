@@ -6,9 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.commands import Commands
-from tests.support.scenarios import fail_at_load
+from tests.support.scenarios import fork_twice
 from tests.support.sessions import events
-from tests.transfer.exports import exported, imported
 from zrb_store import Store
 from zrb_store.operations.sessions import remove_sessions
 
@@ -16,15 +15,7 @@ from zrb_store.operations.sessions import remove_sessions
 @pytest.fixture
 def forked(store: Store) -> Store:
     """A store with `etl`, its fork `etl-fork`, and a fork of that one, `again`."""
-    fail_at_load(store)
-    store.fork("etl", from_task="load")
-    with store.session("etl-fork").run() as run:
-        store.session("etl-fork").xcom["in"].push("new")
-        with run.attempt("load") as load:
-            load.xcom["in"].pop()
-            load.complete()
-        run.task("report", lambda: 1)
-    store.fork("etl-fork", from_task="report", name="again")
+    fork_twice(store)
     return store
 
 
@@ -86,8 +77,3 @@ def test_a_value_that_was_pruned_from_the_source(command: Commands, forked: Stor
         )
     )
     assert "etl/in#3, removed since" in command.ok("trace", "etl-fork/in#3")
-
-
-def test_copies_are_followed_in_another_store(command: Commands, forked: Store) -> None:
-    imported(forked, exported(forked), {"etl": "one", "etl-fork": "two", "again": "three"})
-    assert events(command, "two/in#2")[1::2] == [("copied from", None, "one/in#2"), ("copied to", None, "three/in#2")]

@@ -20,6 +20,7 @@ def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "_warned", set())
 
 
+@pytest.mark.needs("watch")
 def test_status_shows_each_setting_and_where_it_comes_from(command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZRB_STORE_RETENTION", "30d,keep=20")
     monkeypatch.setenv("ZRB_STORE_UNAVAILABLE", "")  # as if it were unset
@@ -41,6 +42,7 @@ def test_status_shows_each_setting_and_where_it_comes_from(command: Commands, mo
     assert "hunter" not in text
 
 
+@pytest.mark.needs("watch")
 def test_status_masks_secrets_of_a_command_whose_quotation_mark_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZRB_STORE_NOTIFY", "notify --token hunter2-is 'it failed")
     (shown,) = (each.shown for each in shown_settings() if each.name == "ZRB_STORE_NOTIFY")
@@ -56,7 +58,7 @@ def test_status_masks_secrets_of_a_command_whose_quotation_mark_is_open(monkeypa
         ("PERSIST", "some", "user or all or named"),
         ("MAX_VALUE", "0", "a number of bytes, e.g. 16777216"),
         ("RETENTION", "30", "e.g. 30d, keep=20 or 30d,keep=20"),
-        ("AGENTS", "none", "on or off or private"),
+        pytest.param("AGENTS", "none", "on or off or private", marks=pytest.mark.needs("agents")),
         ("UNAVAILABLE", "go", "stop or memory"),
         ("OUTPUT_LIMIT", "64 KiB", "a number of bytes, e.g. 65536, or 0"),
     ],
@@ -87,7 +89,7 @@ def test_status_masks_the_password_of_the_store(
     [
         ("ZRB_STORE_PRESIST", ": did you mean ZRB_STORE_PERSIST?"),
         ("ZRB_STORE_DURABLITY", ": did you mean ZRB_STORE_DURABILITY?"),
-        ("ZRB_STORE_NOTIFI", ": did you mean ZRB_STORE_NOTIFY?"),
+        pytest.param("ZRB_STORE_NOTIFI", ": did you mean ZRB_STORE_NOTIFY?", marks=pytest.mark.needs("watch")),
         ("ZRB_STORE_URI", ": did you mean ZRB_STORE_URL?"),
         ("ZRB_STORE_QQQ", ": `zrb-store db status` lists the settings"),
     ],

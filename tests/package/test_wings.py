@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -18,31 +19,31 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.on_sqlite, pytest.mark.slow]
 
 
-def copy_without(wing: str, folder: Path) -> None:
-    """Copy the package and its tests, without the folders of a wing."""
-    unneeded = shutil.ignore_patterns("__pycache__", "*.pyc")
-    for name in ("zrb_store", "migrations", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=unneeded)
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    for name in ("zrb_store", "tests"):
-        shutil.rmtree(folder / name / wing)
+def copy_without(names: Collection[str], folder: Path) -> None:
+    """Copy the repository, without the folders of these wings."""
+    unneeded = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "build", "dist")
+    shutil.copytree(ROOT, folder, ignore=unneeded, dirs_exist_ok=True)
+    for name in names:
+        for place in ("zrb_store", "tests"):
+            shutil.rmtree(folder / place / name)
 
 
-def smoke_tests(wing: str, folder: Path) -> list[str]:
-    """Return the files of the core's tests that have smoke tests, and do not use the wing."""
-    rooms = [room for room in folder.iterdir() if room.name not in {*wings.NAMES, "zrb"}]
-    texts = {str(path): path.read_text(encoding="utf-8") for room in rooms for path in room.glob("test_*.py")}
-    uses = re.compile(rf"\b(zrb_store|tests)\.{wing}\b")
-    return [path for path, text in texts.items() if "mark.smoke" in text and not uses.search(text)]
+def tests_of_the_core(folder: Path) -> list[str]:
+    """Return the files with tests of the core and the plugin: they import no wing. A test that needs one says so."""
+    found = (path.relative_to(folder / "tests") for path in (folder / "tests").rglob("test_*.py"))
+    own = sorted(path for path in found if path.parts[0] not in wings.NAMES and path.name != Path(__file__).name)
+    return [str(folder / "tests" / path) for path in own]
 
 
 class Copy:
-    """A copy of the package without one wing, in a folder of its own."""
+    """A copy of the repository without some wings, in a folder of its own."""
 
-    def __init__(self, wing: str, folder: Path) -> None:
-        copy_without(wing, folder)
+    def __init__(self, names: Collection[str], folder: Path) -> None:
+        copy_without(names, folder)
         self.folder = folder
-        self.environment = {**os.environ, "PYTHONPATH": str(folder), "ZRB_STORE_URL": str(folder / "store.db")}
+        ours = {name: text for name, text in os.environ.items() if not name.startswith(("PYTEST_XDIST", "TEST_"))}
+        self.environment = {**ours, "PYTHONPATH": str(folder), "ZRB_STORE_URL": str(folder / "store.db")}
+        self.tests = tests_of_the_core(folder)
 
     def python(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -52,10 +53,17 @@ class Copy:
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.python("-c", "import sys; from zrb_store.cli import main; main()", *words)
 
+    def test(self, *words: str) -> int:
+        """Return how many tests pass; all must."""
+        done = self.python("-m", "pytest", "-q", "-p", "no:cacheprovider", *words)
+        assert done.returncode == 0, done.stdout[-4000:]
+        (passed,) = re.findall(r"(\d+) passed", done.stdout)
+        return int(passed)
+
 
 @pytest.mark.parametrize("wing", wings.NAMES)
 def test_the_core_works_without_it(wing: str, tmp_path: Path) -> None:
-    copy = Copy(wing, tmp_path)
+    copy = Copy([wing], tmp_path)
     added = next(each for name, each in zip(wings.NAMES, wings.installed(), strict=True) if name == wing).commands
     shown = copy.command("--help").stdout
     listed = re.findall(r"^  (\S+)  ", shown, re.MULTILINE)
@@ -68,14 +76,22 @@ def test_the_core_works_without_it(wing: str, tmp_path: Path) -> None:
         run.task("count", len, "abc")
     assert "completed" in copy.command("show", "s").stdout
     assert copy.command("doctor").returncode == 0
-    selection = ["-m", "smoke", "-k", "not postgresql and not wheel", *smoke_tests(wing, tmp_path / "tests")]
-    done = copy.python("-m", "pytest", "-q", "-p", "no:cacheprovider", *selection)
-    assert done.returncode == 0, done.stdout[-4000:]
-    assert re.search(r"\d\d passed", done.stdout)
+    smoke = [path for path in copy.tests if "mark.smoke" in Path(path).read_text("utf-8")]
+    assert copy.test("-m", "smoke", "-k", "not postgresql and not wheel", *smoke) > 9
+
+
+@pytest.mark.long
+def test_the_core_and_the_plugin_pass_their_tests_without_any(tmp_path: Path) -> None:
+    """Those of `make quick`, for all wings at once: for each alone they would take six times as long.
+
+    Another user may not read the copy.
+    """
+    copy = Copy(wings.NAMES, tmp_path)
+    assert copy.test("-m", "quick", "-k", "not AnotherUser", "-n", "2", *copy.tests) > 2000
 
 
 def test_a_session_of_run_is_shown_and_not_resumed_without_its_wing(tmp_path: Path) -> None:
-    copy = Copy("shell", tmp_path)
+    copy = Copy(["shell"], tmp_path)
     program = [sys.executable, "-P", "-c", "import sys; from zrb_store.cli import main; main()"]
     environment = {**copy.environment, "PYTHONPATH": str(ROOT)}
     failed = subprocess.run([*program, "run", "s", "--", "false"], cwd=tmp_path, env=environment, capture_output=True)
@@ -92,7 +108,7 @@ def test_a_session_of_run_is_shown_and_not_resumed_without_its_wing(tmp_path: Pa
 
 
 def test_without_watch_nobody_is_told_and_that_is_said(tmp_path: Path) -> None:
-    copy = Copy("watch", tmp_path)
+    copy = Copy(["watch"], tmp_path)
     copy.environment["ZRB_STORE_NOTIFY"] = "touch told"
     failed = copy.command("run", "s", "--", "false")
     assert failed.returncode == 1
@@ -105,7 +121,6 @@ def test_without_watch_nobody_is_told_and_that_is_said(tmp_path: Path) -> None:
 
 
 ASK = """
-from tests.page.pages import Pages
 pages = Pages("store.db")
 print("Queues" in pages("/").text, "Stats" in pages("/").text)
 pages("/stats", status=404)
@@ -113,7 +128,7 @@ pages("/stats", status=404)
 
 
 def test_without_watch_no_page_leads_to_statistics(tmp_path: Path) -> None:
-    copy = Copy("watch", tmp_path)
+    copy = Copy(["watch"], tmp_path)
     open_store(tmp_path / "store.db").close()
     asked = copy.python("-c", ASK)
     assert asked.stdout == "True False\n", asked.stderr
@@ -135,10 +150,72 @@ def triage(ctx):
 
 cli.add_task(Task(name="triage", action=triage, retries=0))
 """
+TRANSACTION = """
+import zrb_store.plugin
+from sqlalchemy import create_engine
+from zrb import Task, cli
+from zrb_store import step
+
+def load(connection):
+    connection.exec_driver_sql("CREATE TABLE orders (id INTEGER)")
+
+def triage(ctx):
+    step.transaction(create_engine("sqlite:///shop.db"), "load", load)
+    raise ValueError("the refund was refused")
+
+cli.add_task(Task(name="triage", action=triage, retries=0))
+"""
+
+
+def refuses(copy: Copy, kind: str, *words: str) -> None:
+    """Check that a command of zrb refuses in one line to use steps of a kind again."""
+    refused = copy.python("-P", "-m", "zrb", *words)
+    (said,) = [line for line in refused.stderr.splitlines() if f"of kind {kind}" in line]
+    assert refused.returncode == 1
+    assert said.endswith(
+        f"task triage of session s has steps of kind {kind}, which this zrb-store cannot use again: "
+        "install one that can, or start the task over with --from triage"
+    )
+
+
+def test_a_session_with_transactions_is_shown_and_not_resumed_without_its_wing(tmp_path: Path) -> None:
+    copy = Copy(["own_tables"], tmp_path)
+    (tmp_path / "zrb_init.py").write_text(TRANSACTION)
+    copy.environment["ZRB_STORE_SESSION"] = "s"
+    zrb = [sys.executable, "-P", "-m", "zrb", "triage"]
+    environment = {**copy.environment, "PYTHONPATH": str(ROOT)}
+    failed = subprocess.run(zrb, cwd=tmp_path, env=environment, capture_output=True)
+    assert b"the refund was refused" in failed.stderr
+    shown = copy.command("show", "s").stdout
+    assert re.search(r"^ +triage/1 +completed .* load", shown, re.MULTILINE), shown
+    assert re.search(r"^ +triage#1 +failed", shown, re.MULTILINE)
+    assert copy.command("report", "s").returncode == 0
+    assert copy.command("doctor").returncode == 0
+    for words in (["xcom", "resume", "s"], ["xcom", "resume", "s", "--plan"], ["triage"]):
+        refuses(copy, "transaction", *words)
+    assert "triage#2" not in copy.command("show", "s").stdout
+    over = copy.python("-P", "-m", "zrb", "xcom", "resume", "s", "--from", "triage", "--repeat-once").stderr
+    assert "this zrb-store has no step.transaction: install one that has" in over
+
+
+def test_a_consumer_is_shown_without_its_wing(tmp_path: Path) -> None:
+    copy = Copy(["shell"], tmp_path)
+    with open_store(tmp_path / "store.db") as store:
+        store.session("inbox").xcom["files"].extend(["a", "b"])
+    program = [sys.executable, "-P", "-c", "import sys; from zrb_store.cli import main; main()"]
+    consume = ["consume", "inbox", "files", "--as", "worker", "--all", "--", "test", "{}", "=", "a"]
+    environment = {**copy.environment, "PYTHONPATH": str(ROOT)}
+    failed = subprocess.run([*program, *consume], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert failed.returncode == 1
+    shown = copy.command("show", "worker").stdout
+    assert re.search(r"^ +inbox/files#1 +completed", shown, re.MULTILINE), shown
+    assert re.search(r"^ +inbox/files#2 +failed", shown, re.MULTILINE)
+    assert "live" in copy.command("show", "inbox").stdout
+    assert copy.command("doctor").returncode == 0
 
 
 def test_a_session_with_an_agent_is_shown_and_not_resumed_without_its_wing(tmp_path: Path) -> None:
-    copy = Copy("agents", tmp_path)
+    copy = Copy(["agents"], tmp_path)
     (tmp_path / "zrb_init.py").write_text(TASKS)
     copy.environment["ZRB_STORE_SESSION"] = "s"
     zrb = ("-P", "-m", "zrb")
@@ -152,13 +229,7 @@ def test_a_session_with_an_agent_is_shown_and_not_resumed_without_its_wing(tmp_p
     assert copy.command("report", "s").returncode == 0
     assert copy.command("doctor").returncode == 0
     for words in (["xcom", "resume", "s"], ["xcom", "resume", "s", "--plan"], ["triage"]):
-        refused = copy.python(*zrb, *words)
-        (said,) = [line for line in refused.stderr.splitlines() if "model_request" in line]
-        assert refused.returncode == 1
-        assert said.endswith(
-            "task triage of session s has steps of kind model_request, which this zrb-store cannot use again: "
-            "install one that can, or start the task over with --from triage"
-        )
+        refuses(copy, "model_request", *words)
     assert "triage#2" not in copy.command("show", "s").stdout
     assert "the refund was refused" in copy.python(*zrb, "xcom", "resume", "s", "--from", "triage").stderr
     assert "triage#2" in copy.command("show", "s").stdout

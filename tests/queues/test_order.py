@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.clocks import set_back
-from tests.support.commands import Commands, Result
+from tests.support.commands import Commands
 from tests.support.rows import query
-from tests.transfer.exports import exported, imported
-from zrb_store import Store, Xcom, open_store
+from zrb_store import Store, Xcom
 from zrb_store.inspect.show import open_session
 from zrb_store.operations.sessions import fork
 
@@ -106,35 +104,6 @@ def test_sessions_are_listed_in_the_order_of_their_creation(store: Store, comman
     assert command.ok("get", "@last", "q").strip() == "third"
 
 
-def failed(result: Result) -> str:
-    assert result.code == 1
-    return result.out
-
-
-def fail(store: Store, name: str) -> None:
-    with contextlib.suppress(ValueError), store.session(name).run(task="load") as run, run.attempt("load"):
-        raise ValueError("no rows")
-
-
-def succeed(store: Store, name: str) -> None:
-    with store.session(name).run(task="load", again=True) as run, run.attempt("load") as attempt:
-        attempt.complete()
-
-
-def test_only_a_completion_that_ended_after_a_failure_silences_it(store: Store, command: Commands) -> None:
-    fail(store, "mon")
-    succeed(store, "tue")
-    assert command.ok("check") == ""
-    fail(store, "mon")
-    assert "session mon" in failed(command("check"))
-    set_back(store, 5)
-    succeed(store, "tue-again")
-    assert command.ok("check") == ""
-    set_back(store, 10)
-    fail(store, "mon")
-    assert "session mon" in failed(command("check"))
-
-
 def test_a_batch_is_taken_at_one_moment(store: Store, files: Xcom) -> None:
     files.extend(range(4))
     with store.session("worker").run() as run:
@@ -164,18 +133,3 @@ def test_a_completion_and_its_result_are_one_moment(store: Store) -> None:
         attempt.complete(1)
     [(at, tick)] = query(store, "SELECT pushed_at, pushed_tick FROM zrb_value")
     assert query(store, "SELECT ended_at, ended_tick FROM zrb_attempt") == [(at, tick + 1)]
-
-
-def test_what_is_imported_comes_after_what_is_there(store: Store, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        succeed(store, name)
-    content = exported(store)
-    with open_store(tmp_path / "other.db") as other:
-        set_back(other, -60)
-        with other.session("own").run(task="load") as run, run.attempt("load") as attempt:
-            attempt.complete("own")
-        imported(other, content)
-        assert [record.name for record in other.sessions()] == ["two", "one", "own"]
-        succeed(other, "next")
-        ticks = query(other, "SELECT ended_tick FROM zrb_attempt ORDER BY id")
-        assert ticks == sorted(set(ticks))

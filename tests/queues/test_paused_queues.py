@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.shell.consumers import Shell, shells
 from tests.support.commands import Commands
 from tests.support.consumers import taken
 from tests.support.sessions import parse
 from zrb_store import Store
 from zrb_store.inspect.queues import queue_overview
-from zrb_store.operations.values import set_paused
 from zrb_store.records import iso
 
 pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.long_on_postgresql]
@@ -23,21 +18,12 @@ pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.long_on_postgresql]
 PAUSED = "queue 'files' of session inbox is paused: `zrb-store queue inbox files --unpause` lets consumers continue\n"
 
 
-@pytest.fixture
-def shell(location: str, tmp_path: Path) -> Iterator[Shell]:
-    yield from shells(tmp_path, location)
-
-
 def test_consumers_and_the_shell_find_nothing_and_others_go_on(
-    command: Commands, shell: Shell, store: Store, inbox: Any, caplog: pytest.LogCaptureFixture
+    command: Commands, store: Store, inbox: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     command.ok("queue", "inbox", "files", "--pause")
     for wait in ([], ["--wait", "0.1"]):
         assert tuple(command("pop", "inbox", "files", *wait)) == (3, "", f"zrb-store: {PAUSED}")
-    for options in ([], ["--all"]):
-        assert tuple(shell("inbox", "files", *options, "--", "false")) == (3, "", f"zrb-store: {PAUSED}")
-    assert tuple(shell("inbox", "files", "--wait", "0.1", "--", "false")) == (3, "", PAUSED)
-    assert command("check").code == 0
     with store.session("worker").run() as run:
         assert taken(run, inbox, wait=0.1) == []
         assert [record.getMessage() for record in caplog.records] == [PAUSED.strip()]
@@ -49,19 +35,6 @@ def test_consumers_and_the_shell_find_nothing_and_others_go_on(
     assert command.ok("pop", "inbox", "files") == "c\n"
     with store.session("worker").run(again=True) as run:
         assert taken(run, inbox) == ["d"]
-
-
-def test_a_consumer_waits_and_goes_on(shell: Shell, store: Store, inbox: Any) -> None:
-    set_paused(store.database, "inbox", "files", True)
-    consumer = shell.start_sh('echo "$1" >> done', "--forever")
-    consumer.wait_for(PAUSED)
-    set_paused(store.database, "inbox", "files", False)
-    consumer.wait_for("inbox/files#3: completed")
-    set_paused(store.database, "inbox", "files", True)
-    Shell.until(lambda: consumer.err.count(PAUSED) == 2, "it does not say that it waits again")
-    consumer.is_told(signal.SIGTERM)
-    assert consumer.wait().err.count(PAUSED) == 2
-    assert (shell.folder / "done").read_text() == "a\nb\nc\n"
 
 
 def test_it_is_shown_and_recorded_once(command: Commands, store: Store, inbox: Any) -> None:

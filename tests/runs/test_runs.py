@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from tests.page.pages import description
 from tests.support.attempts import Broken, failing, start
 from tests.support.commands import Commands
 from tests.support.postgres import wait_until
@@ -31,7 +30,6 @@ from zrb_store import (
     Store,
     StoreUnavailable,
 )
-from zrb_store.page.report import report
 from zrb_store.run import RunSpec
 from zrb_store.testing import expire_lease, short_lease
 
@@ -255,7 +253,11 @@ def test_the_tasks_of_a_session_keep_their_order(store: Store) -> None:
 class TestAnErrorOutsideOfAttempts:
     """It is kept with the run, and shown wherever a failure is told."""
 
+    @pytest.mark.needs("page", "watch")
     def test_it_is_shown_like_that_of_an_attempt(self, store: Store, command: Commands) -> None:
+        from tests.page.pages import description
+        from zrb_store.page.report import report
+
         session = store.session("flow")
         with contextlib.suppress(ValueError), session.run(task="nightly") as run:
             run.task("first", int)

@@ -9,17 +9,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.runs.stopping import run_two, work, work_elsewhere
-from tests.shell.consumers import Shell, shells
 from tests.support.commands import Commands
 from tests.support.postgres import wait_until
 from tests.support.processes import Child
-from tests.support.rows import faults, query, states, until_it_lives
+from tests.support.rows import query, states, until_it_lives
 from tests.support.runners import hold_a_run
 from zrb_store import Store
 from zrb_store.operations.stop import _ask
@@ -31,11 +28,6 @@ pytestmark = pytest.mark.promise(number=5)
 
 CONTAINER = ("--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc")
 """Makes `unshare` run a program as process 1."""
-
-
-@pytest.fixture
-def shell(location: str, tmp_path: Path) -> Iterator[Shell]:
-    yield from shells(tmp_path, location)
 
 
 def change(store: Store, sql: str) -> None:
@@ -218,23 +210,6 @@ def test_a_stop_that_dies_at_any_statement(store: Store, location: str, monkeypa
     until_it_lives(store, monkeypatch, lambda: end_runs(store.database, request.live))
     assert store.session("work").status == "interrupted"
     assert states(store, "inbox", "files")[0] == ("a", "live")
-
-
-def test_a_consumer_finishes_the_command_in_hand(store: Store, shell: Shell, command: Commands) -> None:
-    store.session("inbox").xcom["files"].extend(["a", "b", "c"])
-    script = 'echo "$1" >>began; while [ ! -e go ]; do sleep 0.02; done; test "$1" = a'
-    consumer = shell.start_sh(script, "--forever", "-j", "2", "--as", "me")
-    shell.until(
-        lambda: (shell.folder / "began").exists() and len((shell.folder / "began").read_text()) == 4, "no start"
-    )
-    result = command("stop", "me", "--timeout", "0s")
-    assert result.code == 1
-    (shell.folder / "go").touch()
-    consumer.wait()
-    assert store.session("me").status == "interrupted"
-    assert sorted(query(store, "SELECT status FROM zrb_attempt")) == [("completed",), ("failed",)]
-    assert [state for _, state in states(store, "inbox", "files")] == ["taken", "live", "live"]
-    assert faults(store) == []
 
 
 @pytest.mark.on_sqlite

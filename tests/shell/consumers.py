@@ -11,28 +11,15 @@ from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
 
 from tests.support.postgres import wait_until
 from tests.support.processes import DEADLINE, Child
+from tests.support.scripts import PROGRAM, Ended
 from zrb_store import Store, cli
 from zrb_store.db.clock import clock
 from zrb_store.db.location import store_url
 from zrb_store.runtime import lease
 from zrb_store.shell.child import EndingSignals
-
-ENTRY = "from zrb_store.cli import main; main()"
-"""Python code that is the program `zrb-store`."""
-
-PROGRAM = f"#!{sys.executable}\n{ENTRY}\n"
-
-
-class Ended(NamedTuple):
-    """How a process ended, and what it wrote."""
-
-    code: int
-    out: str
-    err: str
 
 
 def run_program(

@@ -10,14 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.page.server import Server
 from tests.support.commands import Commands
 from tests.support.scripts import Scripts
 from tests.support.sessions import parse
 from zrb_store import Store, Waiting, step, wait
 from zrb_store.inspect.list import ready
 from zrb_store.inspect.show import open_session
-from zrb_store.page.content import describe
 
 ANSWER = {
     "kind": "answer",
@@ -65,8 +63,11 @@ def scrubbed(text: str, session: str) -> str:
     return re.sub(r"[\s─]+", " ", re.sub("#+", "#", text))
 
 
+@pytest.mark.needs("agents", "page", "watch")
 @pytest.mark.promise(number=11)
 def test_names_of_steps_and_queues_mean_nothing(command: Commands, store: Store) -> None:
+    from zrb_store.page.content import describe
+
     work(store, "odd")
     work(store, "sim", plainly=True)
     for words in (("show",), ("show", "--format", "json"), ("log",), ("report",)):
@@ -99,16 +100,7 @@ def test_their_results_are_compared_as_those_of_any_step(command: Commands, stor
     assert ".conversation" not in found
 
 
-@pytest.mark.promise(number=11)
-@pytest.mark.on_sqlite
-def test_a_page_shows_no_agent(store: Store, location: str) -> None:
-    work(store, "odd")
-    with contextlib.closing(Server(location)) as server:
-        _, page = server.get("/session/odd")
-    assert "desk: tool x 1" in page
-    assert "conversation-title" not in page
-
-
+@pytest.mark.needs("agents")
 @pytest.mark.promise(number=18)
 def test_waits_for_queues_of_such_names(command: Commands, store: Store) -> None:
     """They wait for values that anybody pushes."""

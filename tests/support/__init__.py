@@ -4,6 +4,7 @@ Stores
     postgres, replication, pgbouncer, proxy: servers, a standby, a pooler, a proxy that cuts connections
     places: many stores, one after the other
     rows, tables, statements: rows and tables without the API, statements that a test changes
+    damage: rows in each table, and what damages one
     next_release: a copy of the package with a second revision
 What happens in them
     attempts, steps, consumers, waits: begin an attempt or a step and let it fail, consume, wait

@@ -16,8 +16,10 @@ from zrb_store import (
     LeaseLost,
     Run,
     Store,
+    StoreUnavailable,
     open_store,
 )
+from zrb_store.db.transaction import set_callback
 from zrb_store.run.deliveries import Delivery
 
 
@@ -113,3 +115,26 @@ def fates(store: Store, session: str = "inbox", queue: str = "files") -> list[tu
         f"ON s.id = q.session_id WHERE s.name = '{session}' AND q.name = '{queue}' ORDER BY v.seq",
     )
     return [(*one, count) for one, (count,) in zip(states(store, session, queue), counts, strict=True)]
+
+
+def unavailable_at(point: str) -> None:
+    """Let the store fail once at a point."""
+
+    def reached(name: str) -> None:
+        if name == point:
+            set_callback(previous)
+            raise StoreUnavailable(f"at {point}")
+
+    previous = set_callback(reached)
+
+
+def poison(store: Store) -> Any:
+    """Make a queue of a session that completed; one of its values is dead, one is live, and one was taken."""
+    with store.session("s").run(task="load") as run:
+        queue = store.session("s").xcom["q"]
+        queue.max_deliveries = 1
+        queue.extend(["deadly", "live", "taken"])
+        run.task("load", lambda: 1)
+    deliver(store, queue.pop)
+    assert queue.popright() == "taken"
+    return queue

@@ -40,6 +40,19 @@ def fail_at_load(store: Store, name: str = "etl") -> None:
             raise Died
 
 
+def fork_twice(store: Store) -> None:
+    """Make the session `etl`, its fork `etl-fork`, and a fork of that one, `again`."""
+    fail_at_load(store)
+    store.fork("etl", from_task="load")
+    with store.session("etl-fork").run() as run:
+        store.session("etl-fork").xcom["in"].push("new")
+        with run.attempt("load") as load:
+            load.xcom["in"].pop()
+            load.complete()
+        run.task("report", lambda: 1)
+    store.fork("etl-fork", from_task="report", name="again")
+
+
 steps = st.one_of(
     st.tuples(st.sampled_from(["begin", "complete", "fail", "rerun"]), st.sampled_from([*TASKS, "other"])),
     st.tuples(st.sampled_from(["push", "pop"]), st.sampled_from([*TASKS, "other", ""]), st.sampled_from(QUEUES)),

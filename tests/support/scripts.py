@@ -5,14 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from tests.shell.consumers import PROGRAM, Ended
 from tests.support.commands import without_notices
 from tests.support.postgres import DEADLINE
 from zrb_store.db.location import store_url
+
+ENTRY = "from zrb_store.cli import main; main()"
+"""Python code that is the program `zrb-store`."""
+PROGRAM = f"#!{sys.executable}\n{ENTRY}\n"
+
+
+class Ended(NamedTuple):
+    """How a process ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
 
 
 class Scripts:

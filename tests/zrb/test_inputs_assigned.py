@@ -323,6 +323,7 @@ tasks = [task("change", change), task("gone", gone)]
 
 
 @pytest.mark.every_release
+@pytest.mark.needs("replay")
 def test_a_replay_finds_what_was_assigned_before(zrb: Zrb) -> None:
     zrb.tasks(
         TASKS

@@ -73,6 +73,7 @@ def reads(zrb: Zrb) -> dict[str, list[str] | None]:
     return {task["task"]: task["attempts"][-1]["inputs_read"] for task in shown["tasks"] if task["attempts"]}
 
 
+@pytest.mark.needs("page")
 def test_what_a_task_has_read(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.run("main", "--day", "monday", "--file-name", "b.csv", "--size", "3", ZRB_STORE_SESSION="s")

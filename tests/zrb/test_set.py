@@ -132,6 +132,7 @@ def test_only_what_has_read_it_runs_again(zrb: Zrb) -> None:
 
 
 @pytest.mark.newest
+@pytest.mark.needs("shell")
 def test_what_is_refused_in_one_line(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.run("main", *GIVEN, ZRB_STORE_SESSION="night")
