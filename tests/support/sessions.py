@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from jsonschema import Draft202012Validator
@@ -101,30 +101,46 @@ def with_lists_read(tree: Any) -> Any:
     return tree
 
 
-_ATTEMPT = AttemptRecord(
-    id=1, session_id=1, session="s", run_id=1, run=1, fence=1, task="t", number=1, kind="task", status="completed",
-    restorable=True, arguments=None, result_queue_id=None, result_seq=None, error_type=None, error_message=None,
-    error_traceback=None, started_at=1, ended_at=1, given_back_at=None, command_pid=None, command_started=None,
-    parent_id=None, used_by=None, step_of=None, step=None, step_number=None, once=False, started_tick=1, ended_tick=1,
-    given_back_tick=None, attributes=None, awaited_queue=None, deadline_at=None, say=None, say_digest=None,
-    error_data=None, inputs_read=None, inputs_assigned=None, code=None, inside=None,
-)  # fmt: skip
+T = TypeVar("T")
 
 
-def attempt_record(**fields: Any) -> AttemptRecord:
+def _record(cls: type[T], **known: Any) -> T:
+    """Return a record whose other fields are None."""
+    names = (field.name for field in fields(cls))  # type: ignore[arg-type]
+    return cls(**{**dict.fromkeys(names), **known})
+
+
+_ATTEMPT = _record(
+    AttemptRecord,
+    id=1,
+    session_id=1,
+    session="s",
+    run_id=1,
+    run=1,
+    fence=1,
+    task="t",
+    number=1,
+    kind="task",
+    status="completed",
+    restorable=True,
+    once=False,
+    started_at=1,
+    started_tick=1,
+    ended_at=1,
+    ended_tick=1,
+)
+
+
+def attempt_record(**known: Any) -> AttemptRecord:
     """Return the record of an attempt that is in no store, with these fields."""
-    return replace(_ATTEMPT, **fields)
+    return replace(_ATTEMPT, **known)
 
 
 def run_record(number: int) -> RunRecord:
     """Return the record of a run that is in no store."""
-    return RunRecord(
-        id=number, session_id=1, number=number, origin="cli", host="h", boot_id=None, pid_namespace=None, pid=1,
-        process_started=None, user=None, command=[], folder=None, python_version=None, zrb_version=None, started_at=1,
-        lease_expires_at=1, suspected_at=None, ended_at=None, status=None, notified_at=None, started_tick=1,
-        ended_tick=None, error_type=None, error_message=None, error_traceback=None,
-        stop_requested_at=None, acknowledged_at=None,
-    )  # fmt: skip
+    of_process = {"origin": "cli", "host": "h", "pid": 1, "command": []}
+    times = {"started_at": 1, "started_tick": 1, "lease_expires_at": 1}
+    return _record(RunRecord, id=number, session_id=1, number=number, **of_process, **times)
 
 
 def check(shape: str, thing: Any) -> Any:
