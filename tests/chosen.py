@@ -38,7 +38,7 @@ ALL = bool(os.environ.get("TEST_ALL"))
 """Whether everything runs, as in CI: each release of zrb, and the tests that are marked `long`."""
 
 MISSING = {name for name in wings.NAMES if not (Path(wings.__file__).parent / name / "wing.py").exists()}
-"""The wings that are taken off (`tests/package/test_wings.py`): no test runs that is marked with one of them (`needs`)."""
+"""The wings that are taken off (`tests/package/test_wings.py`). No test runs that is marked with one (`needs`)."""
 
 DATABASES = ["sqlite", "postgresql"]
 POSTGRES_FIXTURES = {"postgres_server", "postgres_url", "postgres_admin", "postgres_template", "new_postgres"}

@@ -12,6 +12,9 @@ import pytest
 from tests import support
 from tests.package.modules import ROOT
 from tests.support import programs
+from zrb_store import wings
+
+pytestmark = pytest.mark.needs(*wings.NAMES)
 
 TESTS = ROOT / "tests"
 FILES = sorted(TESTS.rglob("*.py"))
