@@ -24,8 +24,8 @@ Each error is a `ZrbStoreError`, whose message says what to do. The reference is
 #
 # A session is one execution of a workflow. It has queues of values, and attempts: one execution of a task's action
 # each. A run is one process at work on the session, under a lease. A step is an attempt inside an attempt; a delivery
-# is an attempt that takes its value as it begins. An attempt is a unit: if it completes, its outputs are kept. If it is given
-# back, the queues are as if it had never run, and its record stays visible.
+# is an attempt that takes its value as it begins. An attempt is a unit: if it completes, its outputs are kept. If it is
+# given back, the queues are as if it had never run, and its record stays visible.
 #
 # The tables (db/tables.py): `zrb_session`, `zrb_run`, `zrb_attempt` (of tasks, steps and deliveries), `zrb_queue`,
 # `zrb_value` (by queue and seq; with who pushed and who took it), `zrb_return` (each undone take), `zrb_chunk`
