@@ -362,6 +362,11 @@ class Database(Patience):
     # -- the connection
 
     @property
+    def is_joined(self) -> bool:
+        """Whether this context uses the store in a transaction of its user, which may roll back."""
+        return self._joined is not None
+
+    @property
     def _joined(self) -> Transaction | None:
         """The transaction of its user in which this context uses the store, if it does."""
         found = _joined.get()
