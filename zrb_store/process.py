@@ -6,7 +6,6 @@ import contextlib
 import functools
 import getpass
 import os
-import platform
 import select
 import signal
 import socket
@@ -16,10 +15,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zrb_store import settings
+from zrb_store import settings, system
 from zrb_store.errors import OUT_OF_FILES, InvalidArgument, StoreUnavailable, is_out_of_files
 from zrb_store.masking import storable
 from zrb_store.names import check_name
+from zrb_store.system.portable import is_path_of_descriptor
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ def identity() -> ProcessIdentity:
         user = getpass.getuser()
     except (KeyError, OSError):  # in a container the user may have no name
         user = str(os.getuid())
-    started = "/".join(filter(None, (process_started(pid), _program(pid)))) or None
-    boot_id, namespace = _boot_id(), _pid_namespace()
+    started = "/".join(filter(None, (start_if_seen(pid), system.here().program(pid)))) or None
+    boot_id, namespace = system.here().boot_id(), system.here().pid_namespace()
     if None in (started, boot_id, namespace) and is_out_of_files():
         raise StoreUnavailable(f"the run cannot be recorded: {OUT_OF_FILES}")
     return ProcessIdentity(socket.gethostname(), boot_id, namespace, pid, started, user)
@@ -68,11 +68,11 @@ def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started
             return False
     except PermissionError:
         return None
-    return True if not program or _program(pid) in (None, program) else None
+    return True if not program or system.here().program(pid) in (None, program) else None
 
 
 class EndWatch:
-    """Tells at once whether one of some processes of this machine has ended, by Linux's handles of them."""
+    """Tells at once whether one of some processes of this machine has ended, by their handles if the system has any."""
 
     def __init__(self, processes: Iterable[tuple[str | None, str | None, int, str | None]]) -> None:
         """Watch processes, given by their identities. Those that are not here are never seen to end."""
@@ -80,9 +80,8 @@ class EndWatch:
         self._handles: list[int] = []
         self._asked: list[tuple[str | None, str | None, int, str | None]] = []  # those without a handle
         for process in processes:
-            try:
-                handle = os.pidfd_open(process[2])
-            except (AttributeError, OSError):  # not everywhere; it has ended; or this process may open no more files
+            handle = system.here().handle(process[2])
+            if handle is None:  # not everywhere; it has ended; or this process may open no more files
                 self._asked.append(process)
                 continue
             self._handles.append(handle)
@@ -123,32 +122,19 @@ def has_living_member(group: int) -> bool:
     """Whether a process group has a process that is not a zombie: in a container, pid 1 often leaves them for ever."""
     if not _has_member(group):
         return False
-    members = [pid for pid in _pids() if group_of(pid) == group]
+    members = [pid for pid in system.here().pids() if group_of(pid) == group]
     # If none is seen, they were reaped meanwhile, or are hidden from this user.
     return any(map(_is_alive, members)) if members else _has_member(group)
 
 
 def members_of(group: int) -> list[int]:
     """Return the processes of a group, as far as this user sees them."""
-    return [pid for pid in _pids() if group_of(pid) == group and _is_alive(pid)]
+    return [pid for pid in system.here().pids() if group_of(pid) == group and _is_alive(pid)]
 
 
 def is_group_of_ours(group: int) -> bool:
     """Whether a process group is that of this process, or of one above it."""
-    return group in {group_of(pid) for pid in ancestors()}
-
-
-def ancestors() -> list[int]:
-    """Return this process and those above it, which have started it."""
-    if platform.system() == "Linux":
-        found = [os.getpid()]
-        with contextlib.suppress(OSError):
-            while (parent := int(_stat(found[-1])[1])) > 0:
-                found.append(parent)
-        return found
-    import psutil
-
-    return [os.getpid(), *(each.pid for each in psutil.Process().parents())]
+    return group in {group_of(pid) for pid in system.here().ancestors()}
 
 
 def carriers(variable: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -156,43 +142,15 @@ def carriers(variable: str) -> Iterator[tuple[int, dict[str, str]]]:
 
     This process and those above it are left out.
     """
-    above = set(ancestors())
-    for pid in _pids():
-        if pid not in above and variable in (environment := _environment(pid, variable)) and _is_alive(pid):
+    above = set(system.here().ancestors())
+    for pid in system.here().pids():
+        if pid not in above and (environment := system.here().environment(pid, variable)) and _is_alive(pid):
             yield pid, environment
-
-
-def _environment(pid: int, variable: str) -> dict[str, str]:
-    """Return the environment that a process was started with; nothing if it cannot be read or lacks the variable."""
-    if platform.system() == "Linux":
-        try:
-            data = Path(f"/proc/{pid}/environ").read_bytes()
-        except OSError:  # it has ended, or belongs to another user
-            return {}
-        if variable.encode() not in data:  # most processes
-            return {}
-        return dict(text.partition("=")[::2] for text in os.fsdecode(data).split("\0"))
-    import psutil
-
-    try:
-        return psutil.Process(pid).environ()
-    except (psutil.Error, OSError):
-        return {}
 
 
 def command_line(pid: int) -> list[str]:
     """Return the command line of a process; nothing if it cannot be read."""
-    if platform.system() == "Linux":
-        try:
-            return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")[:-1]
-        except OSError:
-            return []
-    import psutil
-
-    try:
-        return psutil.Process(pid).cmdline()
-    except psutil.Error:
-        return []
+    return system.here().command_line(pid)
 
 
 def may_signal(pid: int) -> bool:
@@ -252,17 +210,6 @@ def group_of(pid: int) -> int | None:
         return None
 
 
-def _pids() -> list[int]:
-    if platform.system() == "Linux":
-        try:
-            return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-        except OSError:
-            return []
-    import psutil
-
-    return psutil.pids()
-
-
 def ending_signal(pid: int, *, handles_sigterm: bool) -> signal.Signals | None:
     """Return the signal by which a process ends in order.
 
@@ -270,10 +217,9 @@ def ending_signal(pid: int, *, handles_sigterm: bool) -> signal.Signals | None:
     was started to ignore it, as by `&` in a script. Where nobody can know, `handles_sigterm` says what to expect. It is
     None for the process 1 of a container that handles neither: Linux lets no other signal reach it from inside.
     """
-    caught = 1 << (signal.SIGINT - 1) | handles_sigterm << (signal.SIGTERM - 1)
-    if platform.system() == "Linux":
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            caught = int(Path(f"/proc/{pid}/status").read_text().partition("\nSigCgt:")[2].split()[0], 16)
+    caught = system.here().caught_signals(pid)
+    if caught is None:
+        caught = 1 << (signal.SIGINT - 1) | handles_sigterm << (signal.SIGTERM - 1)
 
     def catches(number: signal.Signals) -> bool:
         return bool(caught >> (number - 1) & 1)
@@ -301,16 +247,14 @@ def send_signal(boot_id: str | None, pid_namespace: str | None, pid: int, starte
     The signal 0 only finds that out. Where the system has handles of processes (Linux), no other process that got the
     number meanwhile can be hit.
     """
-    handle = None
-    with contextlib.suppress(AttributeError, OSError):  # not everywhere, and not on every Linux
-        handle = os.pidfd_open(pid)
+    handle = system.here().handle(pid)
     try:
         if not is_running(boot_id, pid_namespace, pid, started):
             return False
         if handle is None:
             os.kill(pid, number)
         else:
-            signal.pidfd_send_signal(handle, number)
+            system.here().signal(handle, number)
     except (ProcessLookupError, PermissionError):
         return False
     finally:
@@ -321,17 +265,15 @@ def send_signal(boot_id: str | None, pid_namespace: str | None, pid: int, starte
 
 def is_stopped(pid: int) -> bool:
     """Whether a process was stopped, as SIGSTOP does it, and does not work until it is continued."""
-    if platform.system() == "Linux":
-        try:
-            return _stat(pid)[0] in "Tt"
-        except OSError:
-            return False
-    import psutil
+    return system.here().is_stopped(pid)
 
+
+def start_if_seen(pid: int) -> str | None:
+    """Return when a process of ours started, as `process_started` does, or None if the system hides it."""
     try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
-    except psutil.Error:
-        return False
+        return process_started(pid)
+    except PermissionError:
+        return None
 
 
 def process_started(pid: int) -> str | None:
@@ -339,68 +281,7 @@ def process_started(pid: int) -> str | None:
 
     Raise PermissionError if the process exists, but this user may not read its start time.
     """
-    if platform.system() == "Linux":
-        try:
-            fields = _stat(pid)
-        except OSError:
-            _refuse_hidden(pid)
-            return None
-        return None if fields[0] in "ZX" else fields[19]
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else repr(process.create_time())
-    except psutil.NoSuchProcess:
-        return None
-    except psutil.AccessDenied:
-        _refuse_hidden(pid)
-        return None
-
-
-def _stat(pid: int) -> list[str]:
-    """Return what Linux tells of a process, from its state on. Before that is its name, which may contain spaces."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
-def _program(pid: int) -> str | None:
-    """Return where Linux has placed a process's stack, which `execv` changes; None if that cannot be read."""
-    try:
-        stack = _stat(pid)[25]
-    except (OSError, IndexError):
-        return None
-    return None if stack == "0" else stack
-
-
-def _refuse_hidden(pid: int) -> None:
-    """Raise PermissionError if the process exists after all: /proc may be missing, or mounted with hidepid."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return
-    raise PermissionError(f"process {pid} is hidden")
-
-
-def _boot_id() -> str | None:
-    if platform.system() == "Linux":
-        try:
-            return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        except OSError:
-            return None
-    import psutil
-
-    return repr(psutil.boot_time())
-
-
-def _pid_namespace() -> str | None:
-    if platform.system() != "Linux":
-        return "none"
-    # A start time counts from the boot, as the reader's time namespace sees it (time_namespaces(7), since Linux 5.6).
-    names = ["pid", "time"] if Path("/proc/self/ns/time").exists() else ["pid"]
-    try:
-        return " ".join(str(Path(f"/proc/self/ns/{name}").readlink()) for name in names)
-    except OSError:
-        return None
+    return system.here().started(pid)
 
 
 # -- where this process runs
@@ -461,7 +342,7 @@ def current_script() -> str | None:
     if getattr(main, "__spec__", None) is not None or not isinstance(file, str) or not Path(file).is_absolute():
         return None
     is_installed = sys.executable and is_same_file(Path(file).parent, Path(sys.executable).parent)
-    if is_installed or file.startswith(("/dev/fd/", "/dev/stdin", "/proc/")):
+    if is_installed or is_path_of_descriptor(file):
         return None
     try:
         return check_name(storable(os.path.normpath(file)), "script")

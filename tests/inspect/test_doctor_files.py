@@ -15,12 +15,13 @@ import pytest
 
 from tests.support.findings import doctor_findings
 from tests.support.rights import as_nobody
-from zrb_store import StoreMissing, open_store
+from zrb_store import StoreMissing, open_store, system
 from zrb_store.db.dialect.sqlite import PAGE_SIZE, SQLite
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
 from zrb_store.inspect import doctor
 from zrb_store.inspect.doctor import examine
+from zrb_store.system.linux import Linux
 
 
 @pytest.fixture
@@ -138,9 +139,9 @@ def test_file_system(
     mounts = tmp_path / "mounts"
     mounted = str(path.parent.resolve()).replace(" ", "\\040")
     mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {mounted} {kind} rw 0 0\nserver:/y {mounted}er nfs rw 0 0\n")
-    monkeypatch.setattr(doctor, "MOUNTS", mounts)
+    monkeypatch.setattr(system, "here", lambda: Linux(tmp_path))
     assert checks(path) == finding
-    monkeypatch.setattr(doctor, "MOUNTS", tmp_path / "none")
+    monkeypatch.setattr(system, "here", lambda: Linux(tmp_path / "none"))
     assert checks(path) == {}
 
 

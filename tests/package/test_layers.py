@@ -19,7 +19,7 @@ from zrb_store import errors, wings
 ROWS = [
     ("wings", {*wings.NAMES}),
     ("zrb", {"plugin"}),
-    ("commands", {"cli"}),
+    ("commands", {"cli", "__main__"}),
     ("drawing", {"render"}),
     ("facade", {"", "store", "run", "attempt", "xcom", "testing"}),
     ("by hand", {"operations"}),
@@ -28,7 +28,10 @@ ROWS = [
     ("queries", {"queries"}),
     ("database", {"db"}),
     ("values", {"codec"}),
-    ("ground", {"errors", "local_time", "masking", "names", "observe", "process", "records", "settings", "wings"}),
+    (
+        "ground",
+        {"errors", "local_time", "masking", "names", "observe", "process", "records", "settings", "system", "wings"},
+    ),
 ]
 
 # Where each library may be imported.
@@ -38,7 +41,7 @@ LIBRARIES = {
     "jinja2": {"zrb_store.page"},
     "markupsafe": {"zrb_store.page"},
     "opentelemetry": {"zrb_store.traces"},
-    "psutil": {"zrb_store.process"},
+    "psutil": {"zrb_store.system.portable"},
     "psycopg": {"zrb_store.db.dialect"},
     "pydantic": {"zrb_store.agents.runtime"},
     "pydantic_ai": {"zrb_store.agents"},

@@ -8,20 +8,19 @@ import pytest
 
 from tests.support.attempts import acting_as
 from tests.support.postgres import DEADLINE
-from zrb_store import SessionNotFound, Store
+from zrb_store import SessionNotFound, Store, system
 from zrb_store.operations.values import pop
 from zrb_store.queries import deliveries
 from zrb_store.runtime import waiting
-from zrb_store.runtime.waiting import FileWatch, QueueWait
+from zrb_store.runtime.waiting import QueueWait
 
 ON_POSTGRESQL = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 
 
 def test_a_file_that_is_watched(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    try:
-        watch = FileWatch(path)
-    except OSError:
+    watch = system.here().file_watch(path)
+    if watch is None:
         pytest.skip("this system has no inotify")
     assert not watch.arm(), "there is no file"
     path.write_text("1")

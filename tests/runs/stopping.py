@@ -9,7 +9,7 @@ import time
 from multiprocessing.connection import Connection
 
 from tests.support.processes import DEADLINE
-from zrb_store import open_store, process
+from zrb_store import open_store, process, system
 from zrb_store.testing import short_lease
 
 HANDLERS = {
@@ -64,7 +64,7 @@ def run_two(pipe: Connection, location: str) -> None:
 def elsewhere() -> None:
     """Let this process seem to run on another machine."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    process._boot_id = lambda: "elsewhere"
+    system.here().boot_id = lambda: "elsewhere"  # type: ignore[method-assign]
     process.identity.cache_clear()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -17,8 +16,9 @@ import pytest
 from tests.support.postgres import wait_until
 from tests.support.processes import Child
 from tests.support.workers import have_a_child, wait
-from zrb_store import process
+from zrb_store import process, system
 from zrb_store.process import ProcessIdentity, identity, is_running, process_started
+from zrb_store.system.portable import Portable
 
 
 def is_dead(who: ProcessIdentity) -> bool:
@@ -112,7 +112,7 @@ def test_namespace_that_cannot_be_read_proves_nothing(monkeypatch: pytest.Monkey
 
     unknown = replace(identity(), pid_namespace=None)  # read before it is refused, since it is kept
     monkeypatch.setattr(Path, "readlink", refuse)
-    assert process._pid_namespace() is None
+    assert system.here().pid_namespace() is None
     monkeypatch.setattr(process, "identity", lambda: unknown)
     assert not is_dead(replace(process.identity(), process_started="1"))
 
@@ -129,7 +129,7 @@ class TestWithoutProc:
 
     @pytest.fixture(autouse=True)
     def elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> Any:
-        monkeypatch.setattr(platform, "system", lambda: "Darwin")
+        monkeypatch.setattr(system, "here", Portable)
         process.identity.cache_clear()
         yield
         process.identity.cache_clear()

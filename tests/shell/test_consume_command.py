@@ -16,10 +16,11 @@ import pytest
 
 from tests.shell.command_runs import Commands, ignore, is_gone
 from tests.support.postgres import wait_until
-from zrb_store import InvalidArgument
+from zrb_store import InvalidArgument, system
 from zrb_store.process import has_living_member
 from zrb_store.shell import command as command_module
 from zrb_store.shell.command import Outcome, check_command
+from zrb_store.system.portable import Portable
 
 SHOW = 'for one in "$@"; do printf "<%s>" "$one"; done'
 
@@ -227,7 +228,7 @@ def test_hundreds_of_commands_leave_nothing(commands: Commands) -> None:
 
 def test_without_pidfd_and_waitid(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on macOS, before Python 3.13 and later."""
-    monkeypatch.delattr("os.pidfd_open", raising=False)
+    monkeypatch.setattr(system, "here", Portable)
     assert commands.sh("echo x >&2; exit 3").error == "sh exited with 3: x"
     monkeypatch.delattr("os.waitid", raising=False)
     assert commands.sh("echo x >&2; exit 3").error == "sh exited with 3: x"

@@ -16,7 +16,7 @@ from tests.shell.command_consumers import consume
 from tests.shell.command_runs import is_gone
 from tests.support.postgres import wait_until
 from tests.support.processes import Child
-from zrb_store import process
+from zrb_store import system
 from zrb_store.process import has_living_member, identity, is_group_alive, process_started
 from zrb_store.shell import child as guards
 from zrb_store.shell.child import Guard
@@ -206,7 +206,7 @@ class TestIsGroupAlive:
                 ended.wait()
                 return [os.getpid()]
 
-            monkeypatch.setattr(process, "_pids", pids)
+            monkeypatch.setattr(system.here(), "pids", pids)
             assert not has_living_member(ended.pid)
 
     def test_a_group_of_another_user_is_alive(self, monkeypatch: pytest.MonkeyPatch) -> None:

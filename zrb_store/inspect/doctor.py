@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from zrb_store import system
 from zrb_store.codec.text import NOT_JSON, problem_of
 from zrb_store.db import REVISION, schema
 from zrb_store.db.columns import OUTPUT, TABLES
@@ -30,8 +30,6 @@ NETWORK_FILE_SYSTEMS = frozenset(
 )
 LARGE_WAL = 64 * 1024 * 1024
 _WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
-
-MOUNTS = Path("/proc/mounts")
 
 Level = Literal["error", "warning"]
 
@@ -161,7 +159,7 @@ def _examine_place(database: Database) -> Iterator[Finding]:
     path = schema.file_of(database)
     if path.is_file():
         yield from _rights(path)
-        kind = file_system_of(path)
+        kind = system.here().file_system(path)
         if kind in NETWORK_FILE_SYSTEMS:
             what = f"{path} is on a network file system ({kind}), where SQLite cannot share a store between machines"
             yield Finding("warning", "file-system", what, "keep it on a local disk, or use PostgreSQL")
@@ -220,22 +218,6 @@ def _folder_rights(path: Path) -> Iterator[Finding]:
 
 def _may(what: int, path: Path) -> bool:
     return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
-
-
-def file_system_of(path: Path) -> str | None:
-    """Return the type of the file system that a path is on, or None if /proc does not tell."""
-    try:
-        mounts = [line.split() for line in MOUNTS.read_text().splitlines()]
-    except OSError:
-        return None
-    here = path.resolve()
-    found: str | None = None
-    depth = 0
-    for _, point, kind, *_ in mounts:
-        folder = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), point))  # a space is written as \040
-        if here.is_relative_to(folder) and len(folder.parts) >= depth:
-            found, depth = kind, len(folder.parts)
-    return found
 
 
 def _journal(database: Database) -> Iterator[Finding]:

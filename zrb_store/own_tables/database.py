@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from zrb_store import system
 from zrb_store.db.clock import clock
 from zrb_store.db.core import sa
 from zrb_store.db.dialect.sqlite import BUSY, primary_code
@@ -152,14 +153,10 @@ class UserDatabase:
             return f"its process is unknown ({self.reason(error)})"
 
     def _writer(self) -> str:
-        """Say which process holds the write lock of the file, as Linux tells."""
+        """Say which process holds the write lock of the file, if the system tells."""
         files = [Path(f"{places.place_of(self.engine).file}{suffix}") for suffix in ("", "-shm", "-journal")]
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            inodes = {file.stat().st_ino for file in files if file.exists()}
-            for line in Path("/proc/locks").read_text().splitlines():
-                _, kind, _, mode, pid, place, *_ = line.split()
-                if (kind, mode) == ("POSIX", "WRITE") and int(place.rpartition(":")[2]) in inodes:
-                    return f"end process {pid}, which holds it"
+        if pid := system.here().lock_holder(files):
+            return f"end process {pid}, which holds it"
         return "end the process that holds it (`fuser` names those that have it open)"
 
 

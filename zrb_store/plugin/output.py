@@ -16,7 +16,7 @@ from zrb_store import settings
 from zrb_store.masking import remembered_in
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import Context, Patches
-from zrb_store.process import group_of, kill_group, process_started
+from zrb_store.process import group_of, kill_group, start_if_seen
 
 if TYPE_CHECKING:
     from zrb_store.attempt import Attempt
@@ -165,7 +165,7 @@ def _record(attempt: Attempt, pid: int) -> None:
     if group_of(pid) == pid:
         from zrb_store.attempt import record_command
 
-        started = process_started(pid)
+        started = start_if_seen(pid)
         try:
             record_command(attempt, pid, started)
         except BaseException:

@@ -6,20 +6,18 @@ processes, and waiting costs nothing while nobody writes. Elsewhere the store is
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import random
-import sys
 import time
 from collections.abc import Callable
 from numbers import Real
-from pathlib import Path
 
+from zrb_store import system
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument
 from zrb_store.queries import deliveries
+from zrb_store.system.portable import FileWatch
 
 LOOK_EVERY = 1.0
 """Seconds after which a waiting process looks at its queue in any case: for dead holders, and whether it may take."""
@@ -35,47 +33,10 @@ def check_seconds(seconds: float) -> None:
         raise InvalidArgument(f"wait={seconds!r} is not a number of seconds: give 0 or more, or math.inf for ever")
 
 
-class FileWatch:
-    """Notices that a file is written (Linux's inotify). It is not opened: closing it would drop SQLite's locks."""
-
-    _WRITTEN = 0x2  # IN_MODIFY in sys/inotify.h; the end of the file is told in any case
-
-    def __init__(self, path: Path) -> None:
-        """Prepare to watch a file; raise `OSError` if the system does not offer it, or has no room."""
-        if sys.platform != "linux":
-            raise OSError("there is no inotify")
-        import ctypes
-        import select
-
-        self._path = os.fsencode(path)
-        self._libc = ctypes.CDLL(None)
-        self._events: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._events < 0:
-            raise OSError("inotify has no room")
-        self._poll = select.poll()
-        self._poll.register(self._events, select.POLLIN)
-
-    def arm(self) -> bool:
-        """Forget what was written up to now, and watch the file that has the name now. Return whether there is one."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._events, 1 << 16)
-        return bool(self._libc.inotify_add_watch(self._events, self._path, self._WRITTEN) >= 0)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait until the file is written; return False if it was not in this time."""
-        return bool(self._poll.poll(max(0.0, seconds) * 1000))
-
-    def __del__(self) -> None:
-        if getattr(self, "_events", -1) >= 0:
-            os.close(self._events)
-
-
 def watch_of(database: Database) -> FileWatch | None:
     """Return what notices each commit to a database; None if nothing does, and one must ask."""
     path = database.dialect.written_file()
-    with contextlib.suppress(OSError):
-        return FileWatch(path) if path is not None else None
-    return None
+    return None if path is None else system.here().file_watch(path)
 
 
 class _Waiter:

@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import IO
 
+from zrb_store import system
 from zrb_store.errors import InvalidArgument
 
 # The command starts only after a line has come. If the consumer dies before, there is an end of file instead.
 _GATE = 'read -r _ && exec "$@"'
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SHELL = ("/bin/sh",)  # whichever that is: dash, bash, or what macOS has
 _HIGHEST = 9  # every shell can name descriptors up to this one
 
 
@@ -49,7 +51,7 @@ class Child:
     ) -> None:
         gate = _GATE if stdin is None else f"{_GATE} <&{stdin} {stdin}<&-"
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", gate, "zrb-store", *_dropped_by_shells(arguments, environment), *arguments],
+            [*_SHELL, "-c", gate, "zrb-store", *_dropped_by_shells(arguments, environment), *arguments],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -59,9 +61,7 @@ class Child:
             start_new_session=True,
         )
         self.pid = self._process.pid
-        self._pidfd: int | None = None
-        with contextlib.suppress(AttributeError, OSError):  # not everywhere, and not on every Linux
-            self._pidfd = os.pidfd_open(self.pid)
+        self._handle = system.here().handle(self.pid)
 
     @property
     def pipes(self) -> list[IO[bytes]]:
@@ -71,8 +71,8 @@ class Child:
 
     def awaited(self) -> Iterator[tuple[int, int]]:
         """Yield what to poll for until it ends; nothing if `exit_code` has to be asked again and again."""
-        if self._pidfd is not None:
-            yield self._pidfd, select.POLLIN
+        if self._handle is not None:
+            yield self._handle, select.POLLIN
 
     def exit_code(self) -> int | None:
         """Return its exit code, negative for a signal, or None while it runs. The process number stays in use."""
@@ -93,8 +93,8 @@ class Child:
         self._process.wait()
         for pipe in self.pipes:
             pipe.close()
-        if self._pidfd is not None:
-            os.close(self._pidfd)
+        if self._handle is not None:
+            os.close(self._handle)
 
 
 def _dropped_by_shells(arguments: Sequence[bytes], environment: Mapping[str, str] | None) -> list[bytes]:
@@ -178,7 +178,7 @@ class Guard:
             os.set_blocking(writing, False)
             os.write(writing, self._line())
             process = subprocess.Popen(
-                ["/bin/sh", "-c", _SCRIPT, "zrb-store-guard"],
+                [*_SHELL, "-c", _SCRIPT, "zrb-store-guard"],
                 stdin=reading,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -28,7 +28,7 @@ from zrb_store.attempt import OpenAttempt
 from zrb_store.db.clock import clock
 from zrb_store.errors import InvalidArgument
 from zrb_store.masking import ErrorText, mask_printed, one_line, storable
-from zrb_store.process import has_living_member, process_started, wait_for_group
+from zrb_store.process import has_living_member, start_if_seen, wait_for_group
 from zrb_store.records import COMMAND_FAILED
 from zrb_store.shell.child import Child, Guard
 
@@ -308,7 +308,7 @@ class CommandRunner:
             stack.callback(self._guard.unregister, child.pid)
             stack.push(lambda kind, *_: child.send(signal.SIGKILL) if kind else None)
             self._guard.register(child.pid)
-            on_started(child.pid, process_started(child.pid))
+            on_started(child.pid, start_if_seen(child.pid))
             if self._passed_on is not None:
                 child.send(self._passed_on)
             outcome = self._attend(child, Feed(child.pipes[0], b"\n" + as_bytes(text or "")), keep)

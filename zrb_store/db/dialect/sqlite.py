@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from zrb_store import system
 from zrb_store.db import REVISION
 from zrb_store.db.core import compiling, sa
 from zrb_store.db.dialect import revision_of
@@ -280,7 +281,7 @@ def other_names(path: Path) -> OtherNames | None:
         what = f"the store {path} has {links} names (hard links), and what is pushed under one is lost under another"
         return OtherNames(what, f"remove all names but one; `find DIR -samefile {shlex.quote(str(path))}` lists them")
     file = path.resolve()  # SQLite follows symbolic links, too
-    if _mount_of(file) != _mount_of(file.parent):
+    if system.here().mount(file) != system.here().mount(file.parent):
         what = f"the store {path} is mounted as a single file, and what is pushed here is lost where its folder is"
         return OtherNames(what, "mount the folder instead")
     return None
@@ -289,20 +290,6 @@ def other_names(path: Path) -> OtherNames | None:
 def _refuse_other_names(path: Path) -> None:
     if found := other_names(path):
         raise StoreUnavailable(f"{found.what}: {found.remedy}")
-
-
-def _mount_of(path: Path) -> str | None:
-    """Return Linux's number of the mount that a path is on; None if nobody tells."""
-    if not hasattr(os, "O_PATH"):
-        return None
-    with contextlib.suppress(OSError):
-        # Only a handle: unlike a file, closing it drops none of SQLite's locks.
-        handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        try:
-            return Path(f"/proc/self/fdinfo/{handle}").read_text().partition("mnt_id:")[2].split()[0]
-        finally:
-            os.close(handle)
-    return None
 
 
 def stamp(path: Path) -> tuple[int, int] | None:
