@@ -81,7 +81,8 @@ class Child:
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None:
             return None
-        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        status: int = ended.si_status
+        return status if ended.si_code == os.CLD_EXITED else -status
 
     def send(self, number: int) -> None:
         """Send a signal to all processes of the group."""
