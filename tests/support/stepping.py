@@ -12,6 +12,7 @@ import pytest
 from zrb_store import Attempt, Store
 from zrb_store.attempt import Step
 from zrb_store.attempt.steps import StoredResult
+from zrb_store.run import RunSpec
 
 
 class Broken(Exception):
@@ -38,7 +39,7 @@ def attempt_of(
     """Run one attempt of a task in a run of its own."""
     with (
         contextlib.suppress(Broken),
-        store.session(session).run(**options) as run,
+        store.session(session).prepare(RunSpec(**options)) as run,
         run.attempt(task) as attempt,
     ):
         yield attempt
