@@ -18,6 +18,7 @@ from tests.support.commands import Commands
 from tests.support.rows import all_rows
 from tests.support.sessions import inbox
 from zrb_store import InputsDiffer, InvalidArgument, Store, StoreUnavailable, cli, codec, masking, open_store
+from zrb_store.codec.arguments import without_secrets
 from zrb_store.codec.compare import describe_changes
 from zrb_store.db import engine
 from zrb_store.db.location import shown_url, store_url
@@ -204,7 +205,7 @@ def test_what_is_stored_to_be_compared(store: Store) -> None:
     results = []
     for password in (PASSWORD, "another"):
         urls = (f"postgresql://me:{password}@db.example/jobs", {"to": [f"https://db.example?token={password}"]})
-        spec = RunSpec(inputs={"url": urls[0]}, command=["job", f"--key-token={password}"])
+        spec = RunSpec(inputs=without_secrets({"url": urls[0]}), command=["job", f"--key-token={password}"])
         with store.session("s").prepare(spec) as run:
             results.append(run.task("load", len, [*urls, password]))
             assert PASSWORD not in str(all_rows(store))
