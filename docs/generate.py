@@ -87,6 +87,7 @@ _INTERNAL = {
 }
 # A parameter for tracebacks of frameworks.
 _INTERNAL_PARAMETERS = {"first_frame"}
+_OTHER_TYPES = ("Deliveries", "Encoded", "ErrorText", "OncePolicy", "RetryAfter", "SessionRecord", "WithOptions")
 _SECTION = re.compile(r"^(Args|Returns|Raises|Attributes|Yields):$", re.MULTILINE)
 _REPEATED = re.compile(r" ?\bRaises (what `\w+` raises|`AttemptClosed` and `LeaseLost` like `pop`)\.|, with its errors")
 # The page says once that every change may raise these.
@@ -173,6 +174,9 @@ def python_page() -> str:
     parts += _function(zrb_store.register_codec, "register_codec", "##")
     parts += _function(zrb_store.once_tool, "once_tool", "##")
     parts += _function(durable, "durable", "##")
+    parts += ["", "## Other types in signatures", "", "| type | meaning |", "|---|---|"]
+    for name in _OTHER_TYPES:
+        parts.append(f"| `{name}` | {_about_type(name)} |")
     parts += ["", "## Errors", "", "| error | also a | meaning |", "|---|---|---|"]
     for name, error in vars(zrb_store.errors).items():
         if not isinstance(error, type) or not issubclass(error, zrb_store.errors.ZrbStoreError | zrb_store.Waiting):
@@ -188,6 +192,18 @@ def python_page() -> str:
         if inspect.isfunction(thing) and thing.__module__ == "zrb_store.testing":
             parts += _function(thing, name, "###")
     return "\n".join(parts) + "\n"
+
+
+def _about_type(name: str) -> str:
+    """Return the first line of what a type says of itself; of an alias, what it stands for."""
+    thing = getattr(zrb_store, name)
+    if isinstance(thing, type):
+        return (inspect.getdoc(thing) or "").split("\n")[0]
+    return f"`{_plain(thing)}`".replace("|", "\\|")
+
+
+def _plain(alias: object) -> str:
+    return re.sub(r"\b(?:collections\.abc|datetime|typing)\.", "", str(alias))
 
 
 def _class(cls: type[Any]) -> list[str]:

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from zrb_store.agents import durable as durable
+    from zrb_store.agents.once import OncePolicy as OncePolicy
     from zrb_store.agents.once import once_tool as once_tool
     from zrb_store.attempt import Attempt as Attempt
     from zrb_store.attempt.options import RetryAfter as RetryAfter
@@ -106,6 +107,7 @@ _HOMES = {
     "Encoded": "codec",
     "ErrorText": "masking",
     "OutputHandler": "attempt.output_handler",
+    "OncePolicy": "agents.once",
     "RetryAfter": "attempt.options",
     "Run": "run",
     "Session": "store",

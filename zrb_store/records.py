@@ -123,6 +123,8 @@ def _error(type_: str | None, message: str | None, traceback: str | None) -> Err
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
+    """What the store knows of a session."""
+
     id: int
     name: str
     status: str  # open, running, waiting, completed, failed, interrupted; readers add stale

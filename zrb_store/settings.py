@@ -216,7 +216,7 @@ def resumes(session: str) -> Resumes | None:
     if asked.session != session:
         raise InputsDiffer(
             f"`zrb-store resume {asked.session}` has started a program that runs session {session} now: nothing was "
-            "run; start the program by hand, with what makes it run the session that you mean"
+            "run; start the program by hand with what names the other session"
         )
     del os.environ[RESUMES]  # not for what this program starts
     return asked

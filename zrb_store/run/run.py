@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
@@ -297,7 +298,10 @@ class Run(RunLifecycle):
             begun = self.database.transact(begin_again, "begin", is_made=attempts.is_begun)
         if begun is None:
             if once and self.completed(task):
-                raise TaskCompleted(f"task {task} has completed in session {self.session}: its result is stored")
+                raise TaskCompleted(
+                    f"task {task} has completed in session {self.session}: `run.task` would return its result, "
+                    f"which `zrb-store get {self.session} {shlex.quote(task)}` prints"
+                )
             raise self._lost_error()
         self._numbers[task] = begun.number
         attempt = Attempt(self._xcoms, begun.id, task, begun.number, self.number, has_begun_before=kind == "check")
