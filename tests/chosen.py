@@ -38,11 +38,7 @@ ALL = bool(os.environ.get("TEST_ALL"))
 """Whether everything runs, as in CI: each release of zrb, and the tests that are marked `long`."""
 
 MISSING = {name for name in wings.NAMES if not (Path(wings.__file__).parent / name / "wing.py").exists()}
-<<<<<<< HEAD
 """The wings that are taken off (`tests/package/test_wings.py`). No test runs that is marked with one (`needs`)."""
-=======
-"""The wings that are taken off (`tests/package/test_wings.py`): no test runs that is marked with one of them (`needs`)."""
->>>>>>> 90245466 (The core's and the plugin's own tests pass in a copy without any wing: each test that used one lies in the wing's folder, or says so)
 
 DATABASES = ["sqlite", "postgresql"]
 POSTGRES_FIXTURES = {"postgres_server", "postgres_url", "postgres_admin", "postgres_template", "new_postgres"}
