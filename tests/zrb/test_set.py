@@ -147,7 +147,7 @@ def test_what_is_refused_in_one_line(zrb: Zrb) -> None:
         ("night", ["region=eu", "region=asia"], "--set is given twice for one input", 2),
         ("night", ["key=other"], "input key holds a secret", 2),
         ("night", ["dsn=db://x@host"], "input dsn holds a secret", 2),
-        ("script", ["region=eu"], "session script was not started by a command of zrb: ", 3),
+        ("script", ["region=eu"], "session script belongs to a Python program, which gives its inputs itself: ", 2),
         ("copy", ["region=eu"], "session copy runs a command, which has all inputs: ", 2),
     ]
     for session, changes, says, code in refused:
