@@ -146,7 +146,8 @@ def python_page() -> str:
     parts = [
         "# Python API",
         "",
-        "Everything here is imported from `zrb_store`. Operations of an attempt and of its queues raise "
+        "Everything here is imported from `zrb_store`, only `durable` from `zrb_store.agents`. "
+        "Operations of an attempt and of its queues raise "
         "`AttemptClosed` if the attempt has ended, and `LeaseLost` if another process has taken the session over. "
         "Every operation raises `StoreUnavailable` if the database cannot be used. "
         "[Errors](#errors) explains the others, and each has an [exit code](settings.md#exit-codes). This page is "

@@ -15,7 +15,7 @@ Start it again after an error, a kill or a power cut: what has completed does no
     step, wait       inside an attempt: a piece of work that is done once; a value or a time to wait for
     step.options, run.task.options     retries, pauses, timeouts
     register_codec   stores values of your own classes
-    durable, once_tool                 make agents of pydantic-ai durable
+    once_tool        marks a tool of an agent; `zrb_store.agents.durable` makes any agent of pydantic-ai durable
 
 Each error is a `ZrbStoreError`, whose message says what to do. The reference is docs/reference/python.md.
 """
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime, timedelta
 
-    from zrb_store.agents import durable as durable
     from zrb_store.agents.once import OncePolicy as OncePolicy
     from zrb_store.agents.once import once_tool as once_tool
     from zrb_store.attempt import Attempt as Attempt
@@ -116,7 +115,6 @@ _HOMES = {
     "WithOptions": "attempt.options",
     "Xcom": "xcom",
     "Xcoms": "xcom",
-    "durable": "agents",
     "once_tool": "agents.once",
     "open_store": "store",
     "register_codec": "codec.classes",

@@ -14,6 +14,8 @@ import pytest
 
 import zrb_store
 
+pytestmark = pytest.mark.needs("agents")  # which has some of the names
+
 PROGRAM = """
 import asyncio
 
