@@ -93,7 +93,8 @@ def run_page(page: Path, folder: Path, server: ForkServer) -> int:
 
     Commands of zrb and zrb-store are forks of the server.
     """
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("ZRB_")}
+    # What this run of pytest was given is not for one that a page shows.
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(("ZRB_", "PYTEST_"))}
     (programs := folder.with_name("programs")).mkdir()
     server.install(programs)
     environment["PATH"] = os.pathsep.join([str(programs), str(Path(sys.executable).parent), environment["PATH"]])
