@@ -28,7 +28,7 @@ def copy_without(names: Collection[str], folder: Path) -> None:
             shutil.rmtree(folder / place / name)
 
 
-def tests_of_the_core(folder: Path) -> list[str]:
+def files_of_the_core(folder: Path) -> list[str]:
     """Return the files with tests of the core and the plugin: they import no wing. A test that needs one says so."""
     found = (path.relative_to(folder / "tests") for path in (folder / "tests").rglob("test_*.py"))
     own = sorted(path for path in found if path.parts[0] not in wings.NAMES and path.name != Path(__file__).name)
@@ -43,7 +43,7 @@ class Copy:
         self.folder = folder
         ours = {name: text for name, text in os.environ.items() if not name.startswith(("PYTEST_XDIST", "TEST_"))}
         self.environment = {**ours, "PYTHONPATH": str(folder), "ZRB_STORE_URL": str(folder / "store.db")}
-        self.tests = tests_of_the_core(folder)
+        self.tests = files_of_the_core(folder)
 
     def python(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
