@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 
@@ -30,9 +29,9 @@ def test_alembic_command_writes_a_revision_that_works(tmp_path: Path) -> None:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         (root / name).parent.mkdir(exist_ok=True)
         copy(ROOT / name, root / name)
-    tables = root / "zrb_store" / "db" / "tables.py"
-    tables.write_text(
-        re.sub(r'(Column\("task", Text\),)', r'\1\n    Column("more", Text),', tables.read_text(), count=1)
+    columns = root / "zrb_store" / "db" / "columns.py"
+    columns.write_text(
+        columns.read_text().replace("\n}\nOUTPUT: Columns", '\n    "more": _TIME_OR_NULL,\n}\nOUTPUT: Columns')
     )
     location = str(tmp_path / "store.db")
     alembic(location, "upgrade", "head", root=root)

@@ -92,7 +92,9 @@ class CommandRun:
             if runner is not None:
                 runner.stop()
 
-        with contextlib.suppress(SessionCompleted), Run(queues, self._spec(store), stop, self._choose) as run:
+        prepared = Run(queues, self._spec(store), stop, self._choose)
+        # `with` alone would say itself that a session waits, and end the program.
+        with contextlib.suppress(SessionCompleted), prepared.start() as run:
             if not run.completed(self.task):  # unless a person has marked it
                 with contextlib.ExitStack() as stack:
                     held = stack.enter_context(tempfile.TemporaryFile(buffering=0)) if self.quiet else None
