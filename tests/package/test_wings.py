@@ -87,7 +87,7 @@ def test_the_core_and_the_plugin_pass_their_tests_without_any(tmp_path: Path) ->
     Another user may not read the copy.
     """
     copy = Copy(wings.NAMES, tmp_path)
-    assert copy.test("-m", "quick", "-k", "not AnotherUser", "-n", "2", *copy.tests) > 2000
+    assert copy.test("-m", "quick", "-k", "not AnotherUser and not read_only_file", "-n", "2", *copy.tests) > 2000
 
 
 def test_a_session_of_run_is_shown_and_not_resumed_without_its_wing(tmp_path: Path) -> None:
@@ -121,6 +121,7 @@ def test_without_watch_nobody_is_told_and_that_is_said(tmp_path: Path) -> None:
 
 
 ASK = """
+from tests.page.pages import Pages
 pages = Pages("store.db")
 print("Queues" in pages("/").text, "Stats" in pages("/").text)
 pages("/stats", status=404)
