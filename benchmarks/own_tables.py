@@ -120,7 +120,7 @@ def dbos_steps(stack: ExitStack, place: Place, pragmas: list[str], times: int) -
         shop.sql_session().execute(_INSERT, {"number": number})
         return 1
 
-    def steps() -> float:
+    def transaction_steps() -> float:
         began = time.perf_counter()
         for number in itertools.islice(numbers, times):
             shop.run_tx_step(
@@ -130,7 +130,7 @@ def dbos_steps(stack: ExitStack, place: Place, pragmas: list[str], times: int) -
             )
         return time.perf_counter() - began
 
-    workflow = Dbos.workflow()(steps)
+    workflow = Dbos.workflow()(transaction_steps)
     Dbos.launch()
     stack.callback(Dbos.destroy)
     return lambda: {STEP: workflow() / times}
