@@ -99,6 +99,8 @@ if TYPE_CHECKING:
     from zrb_store.xcom import Xcom as Xcom
     from zrb_store.xcom import Xcoms as Xcoms
 
+    __version__: str
+
 _HOMES = {
     "Attempt": "attempt",
     "Deliveries": "run.deliveries",
@@ -136,6 +138,10 @@ if not TYPE_CHECKING:  # else every name would exist for a type checker
             return getattr(import_module(f"zrb_store.{_HOMES[name]}"), name)
         if name in _ERRORS:
             return getattr(errors, name)
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("zrb-store")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email import message_from_bytes
 from email.message import Message
 from pathlib import Path
 
 import pytest
+
+from tests.support.documents import blocks
+from tests.support.programs import refuse
 
 pytestmark = pytest.mark.slow
 
@@ -46,27 +51,47 @@ def run(*command: str | Path, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that is built from the sdist, which is beside it."""
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, folder=folder)
     (built,) = folder.glob("*.whl")
     return built
 
 
-def test_wheel_carries_the_migrations_and_nothing_else_of_the_repository(wheel: Path) -> None:
-    names = set(zipfile.ZipFile(wheel).namelist())
-    migrations = {f"zrb_store/_migrations/{path.name}" for path in (ROOT / "migrations").glob("*.*")}
-    versions = {f"zrb_store/_migrations/versions/{path.name}" for path in (ROOT / "migrations/versions").glob("*.py")}
-    assert {name for name in names if "_migrations" in name} == migrations | versions
-    assert {"zrb_store/py.typed", "zrb_store/db/sqlite_statements.json", "zrb_store/db/sqlite_schema.json"} <= names
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"zrb_store"}
+def files(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_wheel_carries_the_pages_with_the_licences_of_what_they_bring_along(wheel: Path) -> None:
-    folder = ROOT / "zrb_store" / "page"
-    files = {str(path.relative_to(ROOT)) for path in folder.rglob("*.*") if path.suffix != ".pyc"}
-    assert files <= set(zipfile.ZipFile(wheel).namelist())
-    names = {Path(name).name for name in files}
-    assert {"report.html", "page.js", "style.css", "uPlot.iife.min.js", "uPlot.LICENSE", "dagre.LICENSE"} <= names
+def repository() -> set[str]:
+    """What git has, or would add."""
+    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", folder=ROOT).splitlines()
+    return {name for name in listed if (ROOT / name).exists()}
+
+
+def test_wheel_has_the_package_with_the_migrations_and_nothing_else(wheel: Path) -> None:
+    package = {name for name in repository() if name.startswith("zrb_store/")}
+    migrations = {f"zrb_store/_{name}" for name in repository() if name.startswith("migrations/")}
+    about = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
+    names = files(wheel).keys()
+    info = {name for name in names if ".dist-info/" in name}
+    assert {name.partition("/")[2] for name in info} == about
+    assert names - info == package | migrations
+    assert {"zrb_store/py.typed", "zrb_store/_migrations/versions/0001_tables.py"} <= names
+    page = {Path(name).name for name in names if name.startswith("zrb_store/page/")}
+    assert {"report.html", "page.js", "style.css", "uPlot.iife.min.js", "uPlot.LICENSE", "dagre.LICENSE"} <= page
+
+
+def test_sdist_is_the_repository(wheel: Path) -> None:
+    (sdist,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {member.name.partition("/")[2] for member in archive if not member.isdir()}
+    assert names == repository() | {"PKG-INFO"}
+
+
+def test_sdist_makes_the_same_wheel_as_the_repository(wheel: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path, ROOT, folder=tmp_path)
+    assert files(tmp_path / wheel.name) == files(wheel)
 
 
 @pytest.fixture(scope="module")
@@ -129,19 +154,38 @@ def test_description_is_the_readme_with_absolute_links(metadata: Message, descri
 
 @pytest.mark.smoke
 def test_wheel_works_without_anything_else(wheel: Path, tmp_path: Path) -> None:
-    environment = tmp_path / "environment"
-    folder = tmp_path / "empty"
-    folder.mkdir()
-    run(sys.executable, "-m", "uv", "venv", "--python", sys.executable, environment, folder=folder)
-    run(sys.executable, "-m", "uv", "pip", "install", "--python", environment / "bin/python", wheel, folder=folder)
-    python = environment / "bin" / "python"
-    run(python, "-c", MAKE_A_STORE, folder=folder)
+    """No compiler, no variable, no repository: only what is installed, and the programs of the README's script."""
+    environment, folder, programs = tmp_path / "environment", tmp_path / "empty", tmp_path / "programs"
+    (folder / "www").mkdir(parents=True)
+    programs.mkdir()
+    for program in ("bash", "cp", "gzip", "sh", "tar"):
+        (programs / program).symlink_to(shutil.which(program) or refuse(program))
+    uv = (sys.executable, "-m", "uv")
+    run(*uv, "venv", "--python", sys.executable, environment, folder=folder)
+    install = ("pip", "install", "--python", environment / "bin/python", "--only-binary", ":all:", wheel)
+    run(*uv, *install, folder=folder)
+    python, program = environment / "bin/python", environment / "bin/zrb-store"
+    path = f"PATH={environment / 'bin'}:{programs}"
+    alone = ("env", "-i", path)
+    version = run(*alone, python, "-c", "import zrb_store; print(zrb_store.__version__)", folder=folder).strip()
+    assert wheel.name.startswith(f"zrb_store-{version}-")
+    assert run(*alone, program, "--version", folder=folder) == f"zrb-store {version}\n"
+    run(*alone, python, "-c", MAKE_A_STORE, folder=folder)
     assert (folder / "runs.db").stat().st_mode & 0o777 == 0o600
-    run(python, "-c", USE_IT, folder=folder)
-    program = environment / "bin" / "zrb-store"
-    run("env", "ZRB_STORE_URL=runs.db", program, "report", "inbox", "-o", "inbox.html", folder=folder)
+    run(*alone, python, "-c", USE_IT, folder=folder)
+    report = ("report", "inbox", "-o", "inbox.html")
+    run(*alone, "ZRB_STORE_URL=runs.db", program, *report, folder=folder)
     assert "<h1>inbox</h1>" in (folder / "inbox.html").read_text(encoding="utf-8")
-    assert "Usage: zrb-store" in run(program, "--help", folder=folder)
+    assert "Usage: zrb-store" in run(*alone, program, "--help", folder=folder)
+
+    script, in_python = (block.text for block in blocks(ROOT / "README.md") if block.text.startswith("# backup."))
+    (folder / "backup.sh").write_text(script)
+    (folder / "backup.py").write_text(in_python)
+    (folder / "backups").mkdir()
+    for _ in range(2):
+        run(*alone, "ZRB_STORE_URL=try.db", program, "run", "backup", "--", "bash", "backup.sh", folder=folder)
+        run(*alone, python, "backup.py", folder=folder)
+    assert len({*(folder / "backups").iterdir()}) == 2
 
 
 def test_metadata_is_what_a_package_index_accepts(wheel: Path) -> None:
