@@ -45,7 +45,7 @@ def sections() -> list[Section]:
 
 
 def _heading(page: Path) -> str:
-    return (ROOT / page).read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+    return (ROOT / page).read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ").replace("`", "")
 
 
 def with_links_to_repository(page: Path, text: str, pages: set[Path]) -> str:

@@ -93,7 +93,7 @@ def trace(value_id: str, full: bool, output_format: str) -> None:
 @command(
     "push",
     "{} inbox files '\"a.csv\"'",
-    "date -I | {} inbox days - --text",
+    "date +%F | {} inbox days - --text",
     details="VALUE is JSON, or text with --text; - reads it from stdin. Session and queue are created if they do "
     "not exist. Inside a CmdTask the value belongs to the running attempt, and @this names its session.",
     unknown_options=True,  # a negative number is a value, not an option
