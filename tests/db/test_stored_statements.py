@@ -65,6 +65,23 @@ def test_what_users_wait_for_runs_without_sqlalchemy(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.needs("shell")
+def test_a_script_runs_without_sqlalchemy(tmp_path: Path) -> None:
+    step = f"{sys.executable} -m zrb_store step one -- "
+    for name, command in (("good.sh", "true"), ("bad.sh", "false")):
+        (tmp_path / name).write_text(step + command)
+    code = (
+        "import sys; from zrb_store.cli import run\n"
+        "for name in ('good', 'bad'): print(run(['run', name, '--', 'sh', name + '.sh']))\n"
+        "print('sqlalchemy' in sys.modules)"
+    )
+    environment = {**os.environ, "ZRB_STORE_URL": "store.db", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=True)
+    assert done.stdout.split() == ["0", "1", "False"], done.stderr
+
+
+@pytest.mark.slow
 def test_a_program_runs_without_sqlalchemy(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['sqlalchemy'] = None; from zrb_store import open_store\n"

@@ -60,7 +60,7 @@ def tellers(transaction: Transaction, last: AttemptRecord | None) -> dict[str, C
     """Return what tells the steps of a task with this last attempt, by their kinds, of which wings say it."""
     begun: Collection[StepRecord] | None = None
     if last is not None and last.status != "completed":
-        begun = of_attempt(transaction, last.id, "arguments", "result").values()
+        begun = of_attempt(transaction, last.id, with_values=False).values()
     places = {name: kind.teller for name, kind in kinds().items() if kind.teller is not None}
     made = {place: load(place)(last, begun) for place in {*places.values()}}
     return {name: made[place] for name, place in places.items()}

@@ -164,13 +164,14 @@ def newest(executor: Executor, parent_id: int, task: str, step: StepKey) -> Step
 
 
 @statement
-def _of_attempt(without: tuple[str, ...]) -> sa.Select[*Row]:
-    return select_steps(*without).where(t.attempt.c.parent_id == bindparam("attempt_id")).order_by(t.attempt.c.id)
+def _of_attempt(with_values: bool) -> sa.Select[*Row]:
+    found = select_steps() if with_values else select_steps("arguments", "result")
+    return found.where(t.attempt.c.parent_id == bindparam("attempt_id")).order_by(t.attempt.c.id)
 
 
-def of_attempt(executor: Executor, attempt_id: int, *without: str) -> dict[StepKey, StepRecord]:
-    """Return the last attempt of each step that an attempt of a task began."""
-    found = map(step_record, executor.execute(_of_attempt(without), {"attempt_id": attempt_id}))
+def of_attempt(executor: Executor, attempt_id: int, *, with_values: bool = True) -> dict[StepKey, StepRecord]:
+    """Return the last attempt of each step that an attempt of a task began; its arguments and result if asked for."""
+    found = map(step_record, executor.execute(_of_attempt(with_values), {"attempt_id": attempt_id}))
     return {each.key: each for each in found}
 
 

@@ -248,7 +248,7 @@ class RunOutput:
 
 def _begun_steps(attempt: Attempt) -> list[StepRecord]:
     """Return each step of a script that has begun in its attempt, in order: of its tries, the newest."""
-    begun = steps.of_attempt(attempt.database, attempt.id, "arguments", "result").values()
+    begun = steps.of_attempt(attempt.database, attempt.id, with_values=False).values()
     return sorted((each for each in begun if not each.is_wait), key=lambda each: each.id)
 
 
