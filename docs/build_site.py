@@ -76,12 +76,12 @@ def build(folder: Path) -> None:
     settings = {
         "site_name": "zrb-store",
         "site_description": "Jobs that die continue where they stopped: scripts, Python programs and zrb workflows.",
-        "repo_url": REPOSITORY,
+        "extra": {"social": [{"icon": "fontawesome/brands/github", "link": REPOSITORY, "name": "Repository"}]},
         "docs_dir": "source",
         "site_dir": "site",
         "nav": sections(),
         "theme": {
-            "font": False,  # no request to another host
+            "font": False,  # no request to another host, as `repo_url` would also make
             "features": ["navigation.sections", "navigation.top", "content.code.copy", "search.highlight"],
             "palette": [
                 {
