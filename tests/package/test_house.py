@@ -99,10 +99,10 @@ def test_a_missing_program_skips_a_test_and_fails_it_in_ci(
 def test_the_end_of_a_run_says_what_was_not_tested() -> None:
     fish, zsh, server = (f"Skipped: {name} is not installed" for name in ("fish", "zsh", "PostgreSQL"))
     assert programs.not_tested([fish, "Skipped: this system has no inotify", fish, zsh]) == (
-        "Skipped, for want of a program: fish (2), zsh (1). To test them: apt-get install fish zsh"
+        "Skipped, for want of a program: fish (2), zsh (1). To test them: install fish zsh"
     )
     assert programs.not_tested([server, fish]) == (
         "Skipped, for want of a program: PostgreSQL (1), fish (1). "
-        "To test them: apt-get install fish; make test (it installs the wheels)"
+        "To test them: install fish; make test (it installs the wheels)"
     )
     assert programs.not_tested(["Skipped: PostgreSQL has no file"]) == ""

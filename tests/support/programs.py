@@ -45,6 +45,6 @@ def not_tested(reasons: Iterable[str]) -> str:
         return ""
     names = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
     packages = " ".join(sorted(counts.keys() - WHEELS.keys()))
-    commands = [f"apt-get install {packages}"] if packages else []
+    commands = [f"install {packages}"] if packages else []
     commands += ["make test (it installs the wheels)"] if counts.keys() & WHEELS.keys() else []
     return f"Skipped, for want of a program: {names}. To test them: {'; '.join(commands)}"
