@@ -68,8 +68,8 @@ def test_what_users_wait_for_runs_without_sqlalchemy(tmp_path: Path) -> None:
 @pytest.mark.needs("shell")
 def test_a_script_runs_without_sqlalchemy(tmp_path: Path) -> None:
     step = f"{sys.executable} -m zrb_store step one -- "
-    for name, command in (("good.sh", "true"), ("bad.sh", "false")):
-        (tmp_path / name).write_text(step + command)
+    for name, what in (("good.sh", "true"), ("bad.sh", "false")):
+        (tmp_path / name).write_text(step + what)
     code = (
         "import sys; from zrb_store.cli import run\n"
         "for name in ('good', 'bad'): print(run(['run', name, '--', 'sh', name + '.sh']))\n"

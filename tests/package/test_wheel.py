@@ -158,8 +158,8 @@ def test_wheel_works_without_anything_else(wheel: Path, tmp_path: Path) -> None:
     environment, folder, programs = tmp_path / "environment", tmp_path / "empty", tmp_path / "programs"
     (folder / "www").mkdir(parents=True)
     programs.mkdir()
-    for program in ("bash", "cp", "gzip", "sh", "tar"):
-        (programs / program).symlink_to(shutil.which(program) or refuse(program))
+    for needed in ("bash", "cp", "gzip", "sh", "tar"):
+        (programs / needed).symlink_to(shutil.which(needed) or refuse(needed))
     uv = (sys.executable, "-m", "uv")
     run(*uv, "venv", "--python", sys.executable, environment, folder=folder)
     install = ("pip", "install", "--python", environment / "bin/python", "--only-binary", ":all:", wheel)
