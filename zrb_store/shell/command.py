@@ -49,6 +49,11 @@ class Outcome:
     timed_out: bool = False  # whether it was ended because it took too long
 
     @property
+    def shell_exit_code(self) -> int:
+        """Its exit code as a shell shows it: 128 + N if signal N ended it."""
+        return self.exit_code if self.exit_code >= 0 else 128 - self.exit_code
+
+    @property
     def error(self) -> str | None:
         """What went wrong, on one line; None if the command succeeded."""
         return f"{self.failure}: {self.last_words}" if self.failure and self.last_words else self.failure
@@ -205,6 +210,14 @@ def _is_ready(descriptor: int, events: int) -> bool:
 
 PLACE = "{}"
 """What stands for the value."""
+
+
+def text_or_bytes(data: bytes) -> str | bytes:
+    """Return what a command has written: as text if it is UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
 
 
 def check_command(command: Sequence[str]) -> None:

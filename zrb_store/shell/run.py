@@ -48,7 +48,7 @@ from zrb_store.queries.waits import parked
 from zrb_store.records import COMMAND, UNSUCCESSFUL, AttemptRecord, SessionRecord
 from zrb_store.run import Run, RunSpec
 from zrb_store.shell.child import EndingSignals
-from zrb_store.shell.command import CommandRunner, Outcome, check_command, environment_of
+from zrb_store.shell.command import CommandRunner, Outcome, check_command, environment_of, text_or_bytes
 from zrb_store.store import Store
 from zrb_store.xcom import Xcoms
 
@@ -156,7 +156,7 @@ class CommandRun:
         status = "interrupted" if outcome.stopped else "failed"
         run.end(status)
         output.tell(run.how_started.last_line(status, outcome.error))
-        return exit_code(outcome)
+        return outcome.shell_exit_code
 
     def _execute(self, attempt: Attempt, runner: CommandRunner) -> tuple[Outcome, bytes]:
         """Run the command once. Return how it ended, and the end of its stdout."""
@@ -178,7 +178,7 @@ class CommandRun:
         run.end("interrupted" if outcome.stopped else "waiting")
         if runs.status_of(run.database, run.id) != ("waiting",):
             output.tell(run.how_started.last_line("interrupted"))
-            return exit_code(outcome) or SessionWaiting.exit_code
+            return outcome.shell_exit_code or SessionWaiting.exit_code
         from zrb_store.inspect.advice import waiting
 
         output.say(waiting(self.session, parked(run.database, [run.session_id]), run.how_started))
@@ -303,19 +303,6 @@ def task_name(argv: Sequence[str], inputs: Mapping[str, str]) -> str:
         if not path.startswith(".."):
             return storable(path)
     return one_line(storable(shlex.join(mask_command(argv))))
-
-
-def exit_code(outcome: Outcome) -> int:
-    """Return the exit code of a command as a shell shows it: 128 + N if signal N ended it."""
-    return outcome.exit_code if outcome.exit_code >= 0 else 128 - outcome.exit_code
-
-
-def text_or_bytes(data: bytes) -> str | bytes:
-    """Return what a command has written: as text if it is UTF-8."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data
 
 
 def _result(attempt: Attempt, end: bytes) -> Encoded:

@@ -9,7 +9,6 @@ import os
 import shlex
 import stat
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,8 +31,7 @@ from zrb_store.queries import attempts, sessions, steps
 from zrb_store.queries.steps import NewStep, StepRecord
 from zrb_store.records import JsonValue
 from zrb_store.shell.child import EndingSignals
-from zrb_store.shell.command import CommandRunner, Outcome, check_command, environment_of
-from zrb_store.shell.run import exit_code, text_or_bytes
+from zrb_store.shell.command import CommandRunner, Outcome, check_command, environment_of, text_or_bytes
 from zrb_store.shell.stored_step import PIECE, changed, fact, finish, write
 from zrb_store.store import Store
 from zrb_store.xcom import Xcoms
@@ -91,7 +89,7 @@ class ShellStep:
                 break
             self.tell(f"step {self.name}: {outcome.error}; it is tried again in {pause:g} s")
             clock.sleep(pause)
-        return TIMED_OUT if outcome.timed_out else exit_code(outcome)
+        return TIMED_OUT if outcome.timed_out else outcome.shell_exit_code
 
     def _arguments(self, produced: dict[str, JsonValue]) -> str:
         return stored_arguments(mask_command(self.argv), {"produces": produced} if produced else {})
@@ -140,8 +138,11 @@ class ShellStep:
                 stdout.extend(data)
 
         with contextlib.ExitStack() as stack:
-            # What a try that fails prints must not come before what the next one prints.
-            held = stack.enter_context(tempfile.TemporaryFile()) if self.retries.most else None
+            held = None
+            if self.retries.most:  # what a try that fails prints must not come before what the next one prints
+                from tempfile import TemporaryFile
+
+                held = stack.enter_context(TemporaryFile())
             runner = CommandRunner(
                 self.argv, stdout=(held or sys.stdout).fileno(), stderr=sys.stderr.fileno(), timeout=self.timeout
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from zrb_store.wings import Command, Wing
 
 _MODULE = f"{__package__}.commands"
+_OF_SCRIPTS = f"{__package__}.script_commands"
 
 WING = Wing(
     commands={
@@ -12,16 +13,16 @@ WING = Wing(
             _MODULE, "Run a command, or resume it; if it has completed, print its result.", dies_of_interrupt=True
         ),
         "step": Command(
-            _MODULE,
+            _OF_SCRIPTS,
             "Run a command of a script once: if it has completed before, print its output again.",
             after="run",
             answer=f"{__package__}.stored_step:answer",
             refusal=125,
             dies_of_interrupt=True,
         ),
-        "result": Command(_MODULE, "Give the result of the running task.", after="step"),
+        "result": Command(_OF_SCRIPTS, "Give the result of the running task.", after="step"),
         "wait": Command(
-            _MODULE,
+            _OF_SCRIPTS,
             "Wait for a value in a script, without a process: print it, or end the task until it is there.",
             after="result",
         ),
