@@ -18,7 +18,7 @@ def tree(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("wrap", [lambda v: [v], lambda v: (v,), lambda v: {"k": v}, lambda v: {1: v}])
-def test_the_deepest_values(wrap: Any) -> None:
+def test_values_as_deep_as_allowed_are_compared_by_type(wrap: Any) -> None:
     one: Any = wrap(0)
     two: Any = wrap(False)
     for _ in range(DEPTH - 1):

@@ -317,7 +317,7 @@ def test_refusing_needs_little_stack() -> None:
         st.just(object()) | st.integers() | st.builds(BadRepr), lambda inner: st.lists(inner) | st.tuples(inner)
     )
 )
-def test_lenient_never_raises(value: Any) -> None:
+def test_lenient_encoding_raises_for_no_value(value: Any) -> None:
     encoded = encode(value, lenient=True)
     json.loads(encoded.data)
     assert encoded.restorable is (encoded.problem is None)
