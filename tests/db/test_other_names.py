@@ -31,7 +31,7 @@ def linked(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-def test_a_hard_link(path: Path, read_only: bool) -> None:
+def test_a_file_with_a_hard_link_is_refused_until_it_goes(path: Path, read_only: bool) -> None:
     link = linked(path)
     for name in (path, link):
         with pytest.raises(StoreUnavailable, match=r"has 2 names \(hard links\).*: remove all names but one; `find"):
@@ -70,7 +70,7 @@ def test_a_command_says_it_in_one_line(location: str, command: Commands) -> None
     assert command.ok("get", "inbox", "files") == "a\n"
 
 
-def test_doctor_finds_it(path: Path) -> None:
+def test_doctor_finds_a_hard_link(path: Path) -> None:
     linked(path)
     assert {each.check: each.level for each in doctor_findings(str(path))} == {"other-names": "error"}
 

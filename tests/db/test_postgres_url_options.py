@@ -115,7 +115,7 @@ def test_no_host_that_can_be_written_is_waited_for_and_is_one_line(
         ("verify-full&sslrootcert={folder}/other.pem", "certificate"),
     ],
 )
-def test_ssl(
+def test_ssl_is_used_as_the_url_asks_or_refused_at_once(
     location: str,
     postgres_server: Server,
     mode: str,

@@ -41,7 +41,7 @@ def replace(path: Path) -> None:
 
 
 @pytest.mark.parametrize("lose", [delete, move_away, replace])
-def test_every_write_notices(store: Store, location: str, lose: Callable[[Path], None]) -> None:
+def test_every_write_notices_that_the_file_is_gone(store: Store, location: str, lose: Callable[[Path], None]) -> None:
     queue = store.session("s").xcom["q"]
     queue.extend([1, 2])
     run = store.session("flow").run().start()

@@ -264,7 +264,7 @@ def test_a_kill_in_the_middle_leaves_the_store_as_it_was(old: str, following: Re
     assert ("2",) in rows_of(old, "zrb_value", ["data"])
 
 
-def test_exports(old: str, following: Release, tmp_path: Path) -> None:
+def test_the_next_release_imports_our_exports_and_we_refuse_its(old: str, following: Release, tmp_path: Path) -> None:
     """The next release imports those of this one, but not the other way round."""
     ours = THIS.ok(old, "export")
     upgrade_somehow(following, old)

@@ -109,7 +109,7 @@ def check_gives_up(command: Command, why: str) -> None:
 @pytest.mark.promise(number=8)
 @pytest.mark.slow
 @ON_SQLITE
-def test_a_locked_file(store: Store, location: str) -> None:
+def test_a_command_says_once_that_the_file_is_locked_and_once_that_it_is_free(store: Store, location: str) -> None:
     with closing(sqlite3.connect(location, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with running(location, "push", "s", "q", "1") as command:
@@ -176,7 +176,7 @@ def test_a_server_that_stops_amid_an_operation(caplog: pytest.LogCaptureFixture)
 
 @ON_POSTGRESQL
 @pytest.mark.parametrize("read_only", [True, False])
-def test_a_locked_table(
+def test_the_log_says_once_that_a_table_is_locked(
     location: str,
     postgres_admin: psycopg.Connection[Any],
     monkeypatch: pytest.MonkeyPatch,
