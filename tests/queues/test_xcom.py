@@ -171,7 +171,7 @@ def test_a_copy_is_a_plain_deque(store: Store) -> None:
 
 
 @pytest.mark.on_sqlite
-def test_as_a_type(store: Store) -> None:
+def test_a_queue_is_a_type_and_matches_its_name(store: Store) -> None:
     assert operator.getitem(Xcom, int).__origin__ is Xcom  # type: ignore[call-overload]
     match store.session("s").xcom["q"]:
         case Xcom(name=name):
@@ -245,7 +245,7 @@ def test_queues_of_one_name_are_one_queue_everywhere(store: Store, location: str
 class TestCallbacks:
     @pytest.mark.parametrize("spelling", ["append", "add"])
     @pytest.mark.on_sqlite
-    def test_both_spellings(self, store: Store, spelling: str) -> None:
+    def test_both_spellings_of_callbacks_are_called(self, store: Store, spelling: str) -> None:
         fired = []
         queue = store.session("s").xcom["q"]
         getattr(queue, f"{spelling}_push_callback")(lambda: fired.append("push"))

@@ -46,7 +46,7 @@ def test_names_come_in_the_order_of_their_first_push(store: Store) -> None:
     assert "a" in xcom
 
 
-def test_names_are_free(store: Store) -> None:
+def test_any_text_is_the_name_of_a_queue(store: Store) -> None:
     names = ["", " ", "a/b#1", "Ünïcödé 🎉", "'; DROP TABLE zrb_value; --", "%s", ":x", "x" * 2000]
     xcom = store.session("s").xcom
     for name in names:
