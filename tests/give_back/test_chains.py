@@ -33,7 +33,7 @@ def chain(store: Store) -> dict[str, Attempt]:
     return attempts
 
 
-def test_nothing_given_back(store: Store, chain: dict[str, Attempt]) -> None:
+def test_both_values_stay_taken_until_something_is_given_back(store: Store, chain: dict[str, Attempt]) -> None:
     assert states(store, "shared") == [("v", "taken"), ("w", "taken")]
 
 
@@ -55,7 +55,9 @@ def test_nothing_given_back(store: Store, chain: dict[str, Attempt]) -> None:
         ("BCA", [("v", "retracted"), ("w", "retracted")]),
     ],
 )
-def test_giving_back(store: Store, chain: dict[str, Attempt], order: str, expected: list[tuple[str, str]]) -> None:
+def test_a_chain_is_given_back_in_any_order(
+    store: Store, chain: dict[str, Attempt], order: str, expected: list[tuple[str, str]]
+) -> None:
     for name in order:
         start(store, name)
     assert states(store, "shared") == expected
