@@ -81,7 +81,7 @@ def test_it_can_raise_instead(store: Store, inbox: Any) -> None:
     assert list(inbox) == ["a", "b", "c"]
 
 
-def test_batches(store: Store, inbox: Any) -> None:
+def test_a_batch_is_delivered_as_a_list_in_a_coroutine(store: Store, inbox: Any) -> None:
     with store.session("worker").run() as run:
         assert asyncio.run(taken(run.consume(inbox, batch=2))) == [["a", "b"], ["c"]]
 

@@ -195,7 +195,7 @@ class TestArguments:
         ids=str,
     )
     @pytest.mark.on_sqlite
-    def test_bad_ones(self, store: Store, inbox: Any, options: Any) -> None:
+    def test_arguments_out_of_range_are_refused(self, store: Store, inbox: Any, options: Any) -> None:
         with store.session("worker").run() as run, pytest.raises(InvalidArgument):
             run.consume(inbox, **options)
 
@@ -207,7 +207,7 @@ class TestArguments:
         with open_store(location) as again, store.session("worker").run() as run:
             assert taken(run, again.session("inbox").xcom["files"]) == ["a", "b", "c"]
 
-    def test_inside_an_attempt(self, store: Store, inbox: Any) -> None:
+    def test_a_delivery_begins_in_no_attempt(self, store: Store, inbox: Any) -> None:
         with store.session("worker").run() as run, run.attempt("t"):
             deliveries = run.consume(inbox)
             with pytest.raises(ZrbStoreError, match="cannot begin inside an attempt"):

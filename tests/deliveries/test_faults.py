@@ -143,7 +143,7 @@ class TestTheStoreAway:
     """A store that fails during one of the writes: nothing is lost, and nothing stays held."""
 
     @pytest.mark.parametrize("point", ["consume:before", "consume:inside", "consume:after"])
-    def test_as_it_takes(self, store: Store, inbox: Any, point: str) -> None:
+    def test_a_value_is_not_lost_as_it_is_taken(self, store: Store, inbox: Any, point: str) -> None:
         def work() -> None:
             with store.session("worker").run() as run:
                 unavailable_at(point)
@@ -191,7 +191,7 @@ class TestTheStoreAway:
         assert deliveries_of(store) == [1, 0, 0]
 
     @pytest.mark.parametrize("point", ["complete:before", "complete:inside", "complete:after"])
-    def test_as_it_completes(self, store: Store, inbox: Any, point: str) -> None:
+    def test_a_delivery_is_complete_or_given_back_whole(self, store: Store, inbox: Any, point: str) -> None:
         def work(value: Any) -> None:
             store.session("done").xcom["files"].push("done")
             unavailable_at(point)
@@ -204,7 +204,9 @@ class TestTheStoreAway:
 
     @pytest.mark.parametrize("point", ["fail:before", "fail:inside", "fail:after"])
     @pytest.mark.parametrize("on_error", ["continue", "raise"])
-    def test_as_it_fails(self, store: Store, inbox: Any, point: str, on_error: Any) -> None:
+    def test_the_value_of_a_failed_delivery_is_live_again(
+        self, store: Store, inbox: Any, point: str, on_error: Any
+    ) -> None:
         def work(value: Any) -> None:
             unavailable_at(point)
             raise Broken

@@ -251,7 +251,9 @@ class TestRequeue:
             ("inbox/files", InvalidArgument),
         ],
     )
-    def test_all_or_none(self, store: Store, inbox: Any, other: str, error: type[Exception]) -> None:
+    def test_all_named_values_are_requeued_or_none(
+        self, store: Store, inbox: Any, other: str, error: type[Exception]
+    ) -> None:
         deliver(store, inbox.pop, times=2)
         with pytest.raises(error):
             requeue(store.database, ["inbox/files#1", other])

@@ -39,7 +39,9 @@ def test_prune_keeps_a_session_with_a_dead_value(store: Store, poisoned: Any) ->
     assert pruned(store, OLD) == ["s"]
 
 
-def test_retention_does_too(store: Store, poisoned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retention_keeps_sessions_with_dead_values(
+    store: Store, poisoned: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     age(store, 2)
     monkeypatch.setenv("ZRB_STORE_RETENTION", "1d")
     with store.session("new").run() as run:
@@ -59,7 +61,7 @@ def test_prune_keeps_the_dead_values_of_an_open_session(store: Store) -> None:
     assert fates(store) == [("deadly", "dead", 1)]
 
 
-def test_rm_deletes_them(store: Store, poisoned: Any) -> None:
+def test_rm_deletes_sessions_with_dead_values(store: Store, poisoned: Any) -> None:
     remove_sessions(store.database, "s")
     assert "s" not in names(store)
 

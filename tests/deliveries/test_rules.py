@@ -46,7 +46,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 class TestWaiting:
-    def test_for_a_value(self, store: Store, location: str) -> None:
+    def test_consume_waits_until_another_pushes_a_value(self, store: Store, location: str) -> None:
         queue = store.session("inbox").xcom["files"]
         with store.session("worker").run() as run, ThreadPoolExecutor() as threads:
             waiting = threads.submit(next, run.consume(queue, wait=DEADLINE))
@@ -146,7 +146,7 @@ def change(store: Store, data: str, where: str) -> None:
 
 
 class TestBatches:
-    def test_lists(self, store: Store) -> None:
+    def test_a_batch_is_a_list_and_one_attempt(self, store: Store) -> None:
         queue = store.session("inbox").xcom["files"]
         queue.extend(range(5))
         with store.session("worker").run() as run:
@@ -182,7 +182,7 @@ class TestBatches:
         with store.session("second").run() as run:
             assert taken(run, queue, batch=10) == [["new", 0, 2, 4], [1], [3]]
 
-    def test_one_of_one(self, store: Store, inbox: Any) -> None:
+    def test_a_batch_of_one_is_a_list(self, store: Store, inbox: Any) -> None:
         with store.session("worker").run() as run:
             assert taken(run, inbox, batch=1) == [["a"], ["b"], ["c"]]
 
@@ -202,7 +202,7 @@ class TestPoison:
         assert deliveries_of(store) == [0, 2, 0]
 
     @pytest.mark.promise(number=10)
-    def test_lost_ones_count(self, store: Store, location: str, inbox: Any) -> None:
+    def test_a_delivery_that_was_killed_counts(self, store: Store, location: str, inbox: Any) -> None:
         inbox.max_deliveries = 1
         with Child(hold_a_delivery, location, "worker-1") as child:
             assert child.receive() == "a"
