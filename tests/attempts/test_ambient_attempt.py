@@ -170,7 +170,9 @@ def check_same_store(location: str, another_name: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("token", ["flow", "flow/load", "flow/load#1", "flow/load#x@1", "flow/load#1@x", "load#1@1"])
-def test_a_damaged_token(location: str, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_token_in_the_environment_is_refused(
+    location: str, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ZRB_STORE_URL", location)
     monkeypatch.setenv("ZRB_STORE_ATTEMPT", token)
     with pytest.raises(InvalidArgument, match="not SESSION/TASK#NUMBER@FENCE: unset it"):

@@ -205,7 +205,7 @@ class TestEnds:
 class TestRefusals:
     @pytest.mark.promise(number=5)
     @pytest.mark.parametrize("status", ["completed", "failed", "interrupted"])
-    def test_after_its_end(self, store: Store, shared: Any, status: str) -> None:
+    def test_an_attempt_that_ended_can_no_longer_write(self, store: Store, shared: Any, status: str) -> None:
         attempt = start(store, "flow").begin("load")
         if status == "completed":
             attempt.complete("result")

@@ -176,7 +176,7 @@ def test_a_call_that_failed_twice_and_then_worked_does_so_again(desk: Desk) -> N
 
 
 @pytest.mark.promise(number=20)
-def test_coroutine_functions(desk: Desk) -> None:
+def test_a_survived_failure_is_raised_again_in_a_coroutine(desk: Desk) -> None:
     async def work() -> str:
         try:
             return await step("slow", slow)
@@ -246,7 +246,7 @@ def test_an_attempt_that_failed_by_itself_is_tried_anew(desk: Desk) -> None:
 
 @pytest.mark.promise(number=20)
 @pytest.mark.parametrize("kind", ["failed", "lost"])
-def test_finally_unlock(desk: Desk, kind: str) -> None:
+def test_steps_in_finally_are_not_repeated(desk: Desk, kind: str) -> None:
     def program() -> None:
         step("lock", desk.pay, "lock")
         try:
@@ -363,7 +363,7 @@ def test_the_reason_names_what_is_missing(desk: Desk) -> None:
 
 
 @pytest.mark.promise(number=20)
-def test_secrets_are_masked() -> None:
+def test_secrets_of_an_error_are_not_stored() -> None:
     error = Refused(code=1)
     error.hint = "postgresql://me:hunter2@db/x"
     vars(error)["headers"] = {"Retry-After": "3", "Set-Cookie": "session=1234"}
