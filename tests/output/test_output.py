@@ -258,7 +258,7 @@ def test_output_is_copied_and_deleted_with_its_attempt(store: Store, location: s
 
 
 @pytest.mark.on_sqlite
-def test_secrets_are_masked(store: Store) -> None:
+def test_secrets_in_output_are_not_stored(store: Store) -> None:
     with store.session("s").run() as run, run.attempt("load") as attempt:
         attempt.log("connecting to postgresql://etl:geheim@db/shop")
     assert lines_of(store, "load#1") == ["log: connecting to postgresql://etl:***@db/shop"]
