@@ -155,7 +155,7 @@ def test_coroutine_functions_have_timeouts(store: Store, kind: str, call: Any) -
 
 
 @pytest.mark.on_sqlite
-def test_options_are_checked(store: Store, call: Any) -> None:
+def test_options_out_of_range_are_refused(store: Store, call: Any) -> None:
     with store.session("night").run() as run:
         with pytest.raises(InvalidArgument, match="for coroutine functions"):
             call(run, {"timeout": 5}, Server(0).get, "a")
