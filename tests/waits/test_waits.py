@@ -133,7 +133,7 @@ def test_a_session_in_which_a_task_failed_too_has_failed(store: Store) -> None:
     assert (exit_.value.code, store.session("shop").status) == (75, "waiting")
 
 
-def test_coroutines_await_it(store: Store) -> None:
+def test_coroutines_and_their_threads_await_a_wait(store: Store) -> None:
     store.session("shop").xcom["approve"].push("yes")
 
     async def refund(attempt: Attempt) -> list[object]:
@@ -312,7 +312,7 @@ REFUSED: dict[str, tuple[Callable[[Store, Attempt], object], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_it_is_refused(store: Store, case: str) -> None:
+def test_a_wait_is_refused_where_none_can_be(store: Store, case: str) -> None:
     call, message = REFUSED[case]
     store.session("inbox").xcom["in"].push(1)
     shop = store.session("shop")
