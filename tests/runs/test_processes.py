@@ -134,14 +134,14 @@ class TestWithoutProc:
         yield
         process.identity.cache_clear()
 
-    def test_living_and_killed(self) -> None:
+    def test_a_killed_process_is_dead_and_a_living_one_is_not(self) -> None:
         with Child(wait) as child:
             who = identity_of(child.pid)
             assert not is_dead(who)
             child.kill()
             assert is_dead(who)
 
-    def test_hidden(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_hidden_process_is_not_dead(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with Child(wait) as child:
             who = identity_of(child.pid)
 

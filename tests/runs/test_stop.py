@@ -106,7 +106,7 @@ def test_a_session_that_does_not_run(store: Store, command: Commands) -> None:
     assert "session done does not run (completed)" in result.err
 
 
-def test_from_another_machine(store: Store, location: str, command: Commands) -> None:
+def test_a_stop_from_another_machine_ends_one_run_alone(store: Store, location: str, command: Commands) -> None:
     """The request is one run's: it does not end the next session of the process, and is obeyed once."""
     with Child(run_two, location) as child:
         assert child.receive() == "first"
