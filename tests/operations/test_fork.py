@@ -91,7 +91,7 @@ def test_a_fork_of_a_live_session_leaves_it_alone(store: Store) -> None:
     assert list(session.xcom["q"]) == [1]
 
 
-def test_copies_stand_alone(store: Store) -> None:
+def test_copied_attempts_give_nothing_back(store: Store) -> None:
     inbox = store.session("inbox").xcom["files"]
     inbox.extend(["x", "y"])
     with store.session("s").run() as run:
@@ -110,7 +110,7 @@ def test_copies_stand_alone(store: Store) -> None:
     assert list(store.session("s-fork").xcom["take"]) == []
 
 
-def test_names_of_forks(store: Store) -> None:
+def test_forks_are_numbered_and_bad_names_are_refused(store: Store) -> None:
     fail_at_load(store)
     assert [store.fork("etl", from_task="load").name for _ in range(3)] == ["etl-fork", "etl-fork-2", "etl-fork-3"]
     with pytest.raises(ZrbStoreError, match="there is a session etl-fork already: choose another --name"):
@@ -123,7 +123,7 @@ def test_names_of_forks(store: Store) -> None:
         store.fork("etl", from_task="report")
 
 
-def test_the_command(command: Commands, store: Store) -> None:
+def test_the_command_forks_a_session_by_its_full_name(command: Commands, store: Store) -> None:
     fail_at_load(store)
     assert command.ok("fork", "etl", "--from", "load", "--name", "again") == "again\n"
     assert list(store.session("again").xcom["in"]) == [2, 3]

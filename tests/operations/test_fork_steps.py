@@ -213,7 +213,7 @@ def pass_on(attempt: Attempt, page: int) -> object:
 
 
 @pytest.mark.promise(number=11)
-def test_from_a_task(store: Store) -> None:
+def test_a_fork_from_a_task_keeps_the_steps_before_it(store: Store) -> None:
     pages(store, fails_at=3)
     forked = store.fork("night", from_task="convert")
     assert standing_steps(store, "night-fork") == {
@@ -249,7 +249,7 @@ def interrupt() -> None:
 
 
 @pytest.mark.promise(number=11)
-def test_from_a_step(store: Store) -> None:
+def test_a_fork_from_a_step_keeps_the_steps_before_it(store: Store) -> None:
     pages(store, fails_at=3)
     remove_sessions(store.database, store.fork("night", from_task="convert", from_step="convert/3", name="other").name)
     forked = store.fork("night", from_task="convert", from_step="page 2")
@@ -354,7 +354,7 @@ def test_a_step_that_was_only_marked_is_not_copied_from_itself_on(command: Comma
     ]
 
 
-def test_the_command(command: Commands, store: Store) -> None:
+def test_the_command_forks_from_a_step(command: Commands, store: Store) -> None:
     pages(store, fails_at=3)
     assert command.ok("fork", "night", "--from", "convert", "--step", "page 2", "--name", "again") == "again\n"
     assert list(store.session("again").xcom["in"]) == ["b", "c"]

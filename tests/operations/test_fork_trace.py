@@ -49,7 +49,7 @@ def test_what_was_pushed_after_the_fork_is_no_copy(command: Commands, forked: St
     assert events(command, "again/in#4")[-1] == ("copied from", None, "etl-fork/in#4")
 
 
-def test_results_are_followed(command: Commands, forked: Store) -> None:
+def test_results_are_followed_to_their_source(command: Commands, forked: Store) -> None:
     assert events(command, "etl-fork/extract#1")[:2] == [
         ("pushed", "extract#1", None),
         ("copied from", None, "etl/extract#1"),

@@ -25,7 +25,7 @@ from zrb_store.testing import expire_lease
 # -- sessions
 
 
-def test_old_sessions_go(store: Store) -> None:
+def test_old_sessions_go_with_all_their_rows(store: Store) -> None:
     run(store, "old")
     run(store, "old-failed", status="failed")
     age(store, 31)
@@ -209,7 +209,7 @@ def test_a_value_that_may_come_back_stays(store: Store) -> None:
     )
 
 
-def test_a_result_stays(store: Store) -> None:
+def test_a_result_that_a_fork_uses_stays(store: Store) -> None:
     run(store, "s")
     started = store.session("s2").run().start()
     started.task("a", lambda: "result")
