@@ -98,7 +98,7 @@ def test_below_the_edges_a_command_is_written_so_that_it_can_be_replaced() -> No
             assert before == "`", f"{place}: {text!r}: put the command between backticks"
 
 
-def test_what_is_replaced() -> None:
+def test_advice_names_the_program_as_it_was_typed() -> None:
     message = "`zrb-store show s` shows it, `zrb-store rm`, or upgrade zrb-store; `zrb xcom resume s`"
     assert as_typed(message, "zrb-store") == message
     assert as_typed(message, "zrb xcom") == (

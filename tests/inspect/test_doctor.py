@@ -80,7 +80,9 @@ def test_any_scenario_leaves_a_healthy_store(store: Store, location: str, scenar
     assert doctor_findings(location) == []
 
 
-def test_the_command(command: Commands, used: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_fails_for_errors_and_not_for_warnings(
+    command: Commands, used: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(doctor, "_WAL_RESET_BUG", ((0,), (0,)))
     told = command.ok("doctor")
     assert told == (  # a warning does not fail the command

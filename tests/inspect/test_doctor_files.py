@@ -66,7 +66,7 @@ def open_path(path: Path) -> Iterator[Path]:
         (".", 0o750, {}),
     ],
 )
-def test_rights(open_path: Path, place: str, mode: int, finding: dict[str, str]) -> None:
+def test_doctor_finds_rights_that_are_too_wide(open_path: Path, place: str, mode: int, finding: dict[str, str]) -> None:
     with open_store(open_path) as store:
         store.session("s").xcom["q"].push(1)
         (open_path.parent / place).chmod(mode)
@@ -133,7 +133,7 @@ def test_what_cannot_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(("kind", "finding"), [("nfs4", {"file-system": "warning"}), ("ext4", {})])
-def test_file_system(
+def test_doctor_finds_a_file_system_on_a_network(
     path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, finding: dict[str, str]
 ) -> None:
     mounts = tmp_path / "mounts"
@@ -146,13 +146,15 @@ def test_file_system(
 
 
 @pytest.mark.parametrize(("version", "bad"), [((3, 46, 1), True), ((3, 51, 2), True), ((3, 51, 3), False)])
-def test_release(path: Path, monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], bad: bool) -> None:
+def test_doctor_finds_a_release_of_sqlite_with_a_known_bug(
+    path: Path, monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], bad: bool
+) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
     with closing(Database(store_url(path), read_only=True)) as database:
         assert [finding.check for finding in examine(database)] == ["sqlite-release"] * bad
 
 
-def test_journal_mode(path: Path) -> None:
+def test_doctor_finds_another_journal_mode(path: Path) -> None:
     with closing(sqlite3.connect(path)) as driver:
         driver.execute("PRAGMA journal_mode=DELETE")
     assert checks(path) == {"journal-mode": "error"}
@@ -168,7 +170,7 @@ def test_the_first_writer_of_a_copy_sets_the_journal_mode(path: Path) -> None:
     assert "journal-mode" not in checks(copy)
 
 
-def test_wal_size(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_finds_a_large_wal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "LARGE_WAL", 1000)
     with open_store(path) as store:
         store.session("s").xcom["q"].push(1)
@@ -196,7 +198,7 @@ def test_an_index_that_misses_rows(path: Path) -> None:
     assert re.fullmatch(r"the file is damaged \(.* index ix_zrb_value_taken_by and \d+ more\)", finding.what)
 
 
-def test_a_damaged_page(path: Path) -> None:
+def test_doctor_finds_a_damaged_page(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-PAGE_SIZE * 20 : -PAGE_SIZE * 10] = b"\x55" * PAGE_SIZE * 10
     path.write_bytes(content)
@@ -226,6 +228,6 @@ def test_what_stops_several_checks_is_reported_once(path: Path) -> None:
     assert [finding.check for finding in doctor_findings(str(path))] == ["unreadable"]
 
 
-def test_a_truncated_file(path: Path) -> None:
+def test_doctor_finds_a_truncated_file(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
     assert "error" in checks(path).values()

@@ -90,7 +90,7 @@ def test_a_task_that_was_not_known_yet_waits_too(command: Commands, store: Store
     [("yesterday", 2), ("before:load", 2), ("before:load#9", 3), ("after:nothing#1", 3), ("1999-01-01", 3)],
 )
 @pytest.mark.on_sqlite
-def test_invalid_moments(command: Commands, filled: Store, moment: str, code: int) -> None:
+def test_a_moment_that_does_not_exist_is_refused(command: Commands, filled: Store, moment: str, code: int) -> None:
     assert command("show", "etl-24", "--at", moment).code == code
 
 

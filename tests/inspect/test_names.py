@@ -16,7 +16,9 @@ from zrb_store.testing import expire_lease
 pytestmark = pytest.mark.long_on_postgresql
 
 
-def test_names(command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_are_found_by_name_beginning_and_order(
+    command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def name(text: str) -> str:
         document = check("show", json.loads(command.ok("show", text, "--format", "json")))
         return str(document["name"])
@@ -48,7 +50,9 @@ def test_names(command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch
         ("\x00", 3, "zrb-store list"),
     ],
 )
-def test_invalid_names(command: Commands, filled: Store, text: str, code: int, hint: str) -> None:
+def test_a_name_that_fits_no_session_gets_a_hint(
+    command: Commands, filled: Store, text: str, code: int, hint: str
+) -> None:
     result = command("show", text)
     assert (result.code, result.out) == (code, "")
     assert hint in result.err

@@ -135,7 +135,7 @@ def test_what_cannot_be_restored_runs_if_something_needs_it() -> None:
 
 
 @pytest.mark.promise(number=2)
-def test_from() -> None:
+def test_a_forced_task_runs_with_all_that_follows() -> None:
     done = history("extract completed", "clean completed", "clean completed", "load completed", "report completed")
     decisions = decide(CHAIN, done, "clean", finished=True)
     assert shown(decisions) == [
@@ -200,7 +200,7 @@ def test_a_finished_session_runs_nothing() -> None:
         ([Node("main", successors=["s"]), Node("s", ["main"], successors=["t"]), Node("t")], "main s t"),
     ],
 )
-def test_what_is_reached(nodes: list[Node], runs: str) -> None:
+def test_what_zrb_would_start_is_planned(nodes: list[Node], runs: str) -> None:
     assert Workflow(nodes, "main").reachable() == set(runs.split())
     decisions = decide(Workflow(nodes, "main"), [])
     assert {decision.task for decision in decisions if decision.action == "run"} == set(runs.split())
@@ -260,7 +260,7 @@ def read(task: str, names: str | None, status: str = "completed", kind: str = "t
 
 
 @pytest.mark.promise(number=19)
-def test_a_changed_input() -> None:
+def test_what_has_read_a_changed_input_runs_again() -> None:
     def planned(workflow: Workflow, *records: AttemptRecord, steps: Steps = ()) -> dict[str, str]:
         decisions = decide(workflow, records, finished=True, changed=Changed(["day"], steps))
         given_back = [reason for _, reason in reruns(decisions, records).attempts]

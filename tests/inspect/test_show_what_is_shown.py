@@ -55,13 +55,13 @@ class TestLongQueues:
         assert shown_seqs(text) == [*range(1, 2001)]
         assert "not shown" not in text
 
-    def test_programs_get_all(self, command: Commands, queue: str) -> None:
+    def test_programs_get_all_values_of_a_long_queue(self, command: Commands, queue: str) -> None:
         document = json.loads(command.ok("show", "s", "--format", "json"))
         assert [len(document["queues"]["files"][part]) for part in ("values", "live")] == [2000, 1399]
         assert len(command.ok("show", "s", queue, "--format", "jsonl").splitlines()) == 2000
         assert len(command.ok("show", "s", queue, "--format", "value").splitlines()) == 1399
 
-    def test_live_values_alone(self, command: Commands, queue: str) -> None:
+    def test_with_live_the_newest_live_values_are_shown(self, command: Commands, queue: str) -> None:
         text = command.ok("show", "s", queue, "--live")
         assert "  1,379 earlier values are not shown (1,379 live): --all shows them\n" in text
         assert shown_seqs(text) == [*range(1981, 2001)]
@@ -77,7 +77,7 @@ class TestLongQueues:
         store.session("s").xcom["q"].extend(range(21))
         assert "  1 earlier value is not shown (1 live): --all shows it\n" in command.ok("show", "s", "--live")
 
-    def test_dead_values(self, command: Commands, store: Store) -> None:
+    def test_with_dead_the_newest_dead_values_are_shown(self, command: Commands, store: Store) -> None:
         queue = store.session("s").xcom["q"]
         queue.max_deliveries = 1
         queue.extend(range(25))
@@ -182,7 +182,7 @@ class TestTimeline:
         found = re.findall(r"^  (\S+(?: \d+)?|  page \d) +([=x>!?: ]*?) +(\S+ \S+|skipped|lost)$", text, re.MULTILINE)
         return {label.strip(): re.sub(r"(.)\1*", r"\1", bars) for label, bars, _ in found}
 
-    def test_in_a_pipe(self, command: Commands, etl: None) -> None:
+    def test_a_timeline_in_a_pipe_is_plain_and_narrow(self, command: Commands, etl: None) -> None:
         text = command.ok("show", "etl", "--timeline")
         assert "\x1b" not in text
         assert self.bars(text) == {"extract#1": "= :", "load#1": "x :", "load#2": ": =", "notify": ":"}
@@ -221,7 +221,7 @@ class TestTimeline:
         assert "a pause" not in text
 
     @pytest.mark.parametrize("columns", ["20", "50", "80", "120", "200"])
-    def test_many_runs_fit(
+    def test_a_timeline_of_many_runs_fits_the_terminal(
         self, command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch, columns: str
     ) -> None:
         monkeypatch.setenv("COLUMNS", columns)
@@ -240,7 +240,7 @@ class TestTimeline:
         assert len(shown) == 40 or f"{40 - len(shown)} rows of earlier runs do not fit" in " ".join(text.split())
         assert "load: 30 earlier" in command.ok("show", "s", "--timeline")
 
-    def test_what_it_excludes(self, command: Commands, etl: None) -> None:
+    def test_a_timeline_excludes_other_parts_of_show(self, command: Commands, etl: None) -> None:
         for more in (["load"], ["--live"], ["--dead"], ["--format", "json"]):
             result = command("show", "etl", "--timeline", *more)
             assert (result.code, "--timeline draws the tasks" in result.err) == (2, True)
@@ -281,7 +281,7 @@ class TestDone:
             its_run.note_tasks({"a": "skipped"})
         assert self.done(command) == "1/1"
 
-    def test_pins_are_shown(self, command: Commands, store: Store) -> None:
+    def test_a_pinned_session_is_listed_as_such(self, command: Commands, store: Store) -> None:
         store.session("s").xcom["q"].push(1)
         command.ok("pin", "s")
         assert command.ok("list").splitlines()[1].split()[3:5] == ["open,", "pinned"]
