@@ -19,6 +19,10 @@ pytestmark = pytest.mark.needs(*wings.NAMES)
 TESTS = ROOT / "tests"
 FILES = sorted(TESTS.rglob("*.py"))
 HELPERS = sorted(path.stem for path in (TESTS / "support").glob("[!_]*.py"))
+CORE = [
+    *("codec", "db", "queues", "give_back", "deliveries", "attempts", "output", "steps", "waits", "runs"),
+    *("operations", "inspect"),
+]
 
 
 def imported(source: str) -> set[str]:
@@ -73,6 +77,22 @@ def test_what_lies_in_support_is_needed_by_several_folders(helper: str) -> None:
     name = f"tests.support.{helper}"
     users = {path.parent for path, names in imports_of_files().items() if name in names}
     assert len(users) > 1, "move it to the folder that needs it"
+
+
+@pytest.mark.parametrize("folder", CORE)
+def test_a_folder_of_the_core_has_at_most_one_module_of_helpers(folder: str) -> None:
+    helpers = [path.name for path in (TESTS / folder).rglob("*.py") if not path.name.startswith(("_", "test_"))]
+    assert len(helpers) <= 1, "join them, or move what other folders need to tests/support"
+
+
+@pytest.mark.parametrize("folder", CORE)
+def test_names_of_tests_of_the_core_have_four_words_or_more(folder: str) -> None:
+    sources = {path: path.read_text(encoding="utf-8") for path in (TESTS / folder).rglob("test_*.py")}
+    assert sources, f"tests/{folder} has no tests"
+    names = {
+        name for text in sources.values() for name in re.findall(r"^ *(?:async )?def test_(\w+)", text, re.MULTILINE)
+    }
+    assert {name for name in names if len(name.split("_")) < 4} == set(), "a name says what is true"
 
 
 def test_each_folder_is_in_the_table_of_contributing() -> None:
