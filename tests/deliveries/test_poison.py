@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
 
-from tests.support.attempts import acting_as, failing, start
+from tests.support.attempts import Broken, acting_as, failing, start
 from tests.support.consumers import deliver, fates
 from tests.support.holders import hold_a_value
 from tests.support.processes import Child
-from tests.support.rows import query
+from tests.support.rows import faults, query, states
 from tests.support.sessions import show
-from zrb_store import InvalidArgument, Store, ValueNotFound
+from zrb_store import InvalidArgument, Store, ValueNotFound, open_store
 from zrb_store.operations.sessions import remove_sessions
 from zrb_store.operations.values import requeue, requeue_all
 from zrb_store.queries.clock import now_micros
@@ -307,3 +308,39 @@ def test_every_earlier_moment_is_shown_as_it_was(store: Store, seed: int) -> Non
             (each["value"], state, each["failed_deliveries"])
             for each, state in zip(shown["values"], states_then, strict=True)
         ] == then
+
+
+def work_and_requeue(pipe: Connection, location: str, number: int, rounds: int) -> None:
+    """Push, fail to work on what another process may have pushed, and requeue what is dead, again and again."""
+    with open_store(location) as store:
+        queue = store.session("inbox").xcom["files"]
+        pipe.send("ready")
+        pipe.recv()
+        with store.session(f"process-{number}").run() as run:
+            for turn in range(rounds):
+                queue.push((number, turn))
+                with contextlib.suppress(IndexError, Broken), run.attempt("convert") as attempt:
+                    store.session("done").xcom.bound_to(attempt)["files"].push(queue.pop())
+                    raise Broken
+                if turn % 3 == number:
+                    requeue_all(store.database, "inbox", "files")
+        pipe.send("done")
+
+
+@pytest.mark.promise(number=10)
+@pytest.mark.slow
+def test_processes_that_kill_values_and_requeue_them_at_the_same_time(store: Store, location: str) -> None:
+    store.session("inbox").xcom["files"].max_deliveries = 2
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(Child(work_and_requeue, location, number, 30)) for number in range(3)]
+        for message in ("ready", "done"):
+            for child in children:
+                assert child.receive() == message
+            if message == "ready":
+                for child in children:
+                    child.send("go")
+    after = fates(store)
+    assert sorted(value for value, _, _ in after) == [(number, turn) for number in range(3) for turn in range(30)]
+    assert all(count < 2 if state == "live" else (state, count) == ("dead", 2) for _, state, count in after)
+    assert {state for _, state in states(store, "done", "files")} == {"retracted"}
+    assert faults(store) == []
