@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 
 import pytest
 
 from tests.support.postgres import wait_until
-from tests.support.processes import Child
+from tests.support.processes import DEADLINE, Child, children
 from tests.support.rows import all_rows, is_waiting, query
 from tests.support.steps import Boom, Counted, attempt_of, failing, recorded
-from zrb_store import Attempt, AttemptClosed, LeaseLost, Store, ZrbStoreError, open_store, step
+from zrb_store import Attempt, AttemptClosed, LeaseLost, Run, Store, Xcom, ZrbStoreError, open_store, step
 from zrb_store.queries import steps
 from zrb_store.testing import expire_lease
 
 pytestmark = pytest.mark.usefixtures("sound")
+
+VALUES = 120
 
 
 @pytest.mark.promise(number=11)
@@ -201,3 +207,63 @@ def test_a_step_in_a_thread_that_outlives_its_attempt_is_refused_whatever_it_doe
             late.result()
     assert errors == [AttemptClosed, AttemptClosed, ZrbStoreError]
     assert list(store.session("night").xcom["in"]) == ["a"]
+
+
+def work_until_all_are_moved(pipe: Connection, location: str, number: int) -> None:
+    """Move values from the inbox to the outbox until all are there, by attempts and steps that often fail."""
+    generator = random.Random(number)
+    with open_store(location) as store:
+        queues = store.session("shared").xcom
+        with store.session(f"worker-{number}").run() as run:
+            ends = time.monotonic() + DEADLINE
+            for task in range(10_000):
+                if len(queues["out"]) == VALUES:
+                    break
+                assert time.monotonic() < ends
+                while not run.completed(f"task {task}"):
+                    with contextlib.suppress(Boom):
+                        move_some(run, f"task {task}", queues["in"], queues["out"], generator)
+        pipe.send("done")
+
+
+def move_some(run: Run, task: str, source: Xcom, target: Xcom, generator: random.Random) -> None:
+    def move(fails: bool) -> None:
+        with contextlib.suppress(IndexError):
+            target.push(source.pop())
+        if fails:
+            raise Boom
+
+    def perhaps_fail() -> bool:
+        return generator.random() < 0.2
+
+    with run.attempt(task) as attempt:
+        move_by_steps(attempt, move, generator)
+        if generator.random() < 0.5:
+            move(perhaps_fail())
+            move_by_steps(attempt, move, generator)
+        if perhaps_fail():
+            raise Boom
+
+
+def move_by_steps(attempt: Attempt, move: Callable[[bool], None], generator: random.Random) -> None:
+    for _ in range(generator.randrange(3)):
+        with contextlib.suppress(Boom) if generator.random() < 0.5 else contextlib.nullcontext():
+            attempt.step(f"move {generator.random()}", move, generator.random() < 0.2)
+
+
+@pytest.mark.promise(number=11)
+def test_each_value_is_moved_exactly_once_by_processes_that_fail_at_random(store: Store, location: str) -> None:
+    queues = store.session("shared").xcom
+    queues["in"].extend(range(VALUES))
+    with children(4, work_in_child, location) as workers:
+        for number, worker in enumerate(workers):
+            worker.send(number)
+        assert [worker.receive() for worker in workers] == ["done"] * 4
+    assert sorted(queues["out"]) == list(range(VALUES))
+    assert list(queues["in"]) == []
+    running = query(store, "SELECT task FROM zrb_attempt WHERE status = 'running'")
+    assert running == []
+
+
+def work_in_child(pipe: Connection, location: str) -> None:
+    work_until_all_are_moved(pipe, location, pipe.recv())
