@@ -22,7 +22,7 @@ from tests.support.findings import doctor_findings
 from tests.support.postgres import wait_until
 from tests.support.rows import query
 from tests.support.sessions import show
-from zrb_store import InvalidArgument, OutputHandler, Store, open_store
+from zrb_store import InvalidArgument, OutputHandler, Store, StoreUnavailable, open_store
 from zrb_store.operations.sessions import fork, remove_sessions
 from zrb_store.runtime.output import Output, Writer
 from zrb_store.testing import expire_lease
@@ -321,3 +321,54 @@ def test_the_thread_ends_when_nobody_prints(monkeypatch: pytest.MonkeyPatch) -> 
     for count in (1, 2):
         writer.wake(Said())
         wait_until(functools.partial(has_ended, count), lambda: "the thread does not end")
+
+
+@pytest.mark.promise(number=12)
+def test_lines_wait_for_a_store_that_cannot_be_reached(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with store.session("s").run() as run, run.attempt("load") as attempt:
+        output = attempt.output
+        assert output is not None
+        with monkeypatch.context() as broken:
+
+            def refuse(work: object, **options: object) -> None:
+                raise StoreUnavailable("the store cannot be reached")
+
+            broken.setattr(store.database, "transact", refuse)
+            for text in ("one", "two"):
+                attempt.log(text)
+                output.store()
+        assert stored_pieces(store) == 0
+        attempt.log("three")
+    assert lines_of(store, "load#1") == ["log: one", "log: two", "log: three"]
+    warnings = [each.getMessage() for each in caplog.records if "output of" in each.getMessage()]
+    assert warnings == ["the output of s/load#1 could not be stored yet: the store cannot be reached"]
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_lines_are_stored_once_if_the_answer_of_their_storing_was_lost(
+    store: Store, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    with store.session("s").run() as run, run.attempt("load") as attempt:
+        output = attempt.output
+        assert output is not None
+        for number in range(before):
+            attempt.log(f"before {number}")
+            output.store()
+        with monkeypatch.context() as broken:
+            transact = store.database.transact
+
+            def lose_the_answer(work: Any, *args: Any, **options: Any) -> None:
+                transact(work, *args, **options)
+                raise StoreUnavailable("the server does not answer")
+
+            broken.setattr(store.database, "transact", lose_the_answer)
+            attempt.log("one")
+            output.store()
+        assert stored_pieces(store) == before + 1
+        attempt.log("two")
+        output.store()
+        attempt.log("three")
+    said = [f"log: before {number}" for number in range(before)]
+    assert lines_of(store, "load#1") == [*said, "log: one", "log: two", "log: three"]
