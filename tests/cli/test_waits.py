@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def scripts(location: str, tmp_path: Path) -> Scripts:
 @pytest.mark.needs("page")
 def test_it_is_seen_everywhere(store: Store, command: Commands) -> None:
     start(store, task="refund", path=["shop", "refund"], project="/srv/shop")
-    answer = "zrb-store push shop approve JSON"
+    answer = """zrb-store push shop approve '"yes"'"""
     [row] = json.loads(command.ok("list", "--format", "json", "--status", "waiting"))
     assert (row["status"], row["reason"]) == ("waiting", QUESTION)
     assert command.ok("list", "--failed", "--format", "value") == ""
@@ -38,7 +39,11 @@ def test_it_is_seen_everywhere(store: Store, command: Commands) -> None:
     [wait] = json.loads(command.ok("show", "shop", "--format", "json"))["waits"]
     assert (wait["task"], wait["queue"], wait["say"], wait["is_over"]) == ("refund", "approve", "Refund 120?", False)
     picture = command.ok("report", "shop", "--format", "svg")
-    assert ("waits for approve, 2 d left" in picture, "Refund 120?" in picture, answer in picture) == (True, True, True)
+    assert ("waits for approve, 2 d left" in picture, "Refund 120?" in picture, answer in unescape(picture)) == (
+        True,
+        True,
+        True,
+    )
     assert "Refund 120?" not in command.ok("report", "shop", "--redact")
 
 
@@ -57,7 +62,9 @@ def test_a_script_parks_and_continues(store: Store, scripts: Scripts, command: C
     scripts.write("script.sh", SCRIPT.replace("given back", "given '\"back\"'"))
     first = scripts.night()
     assert (first.code, first.out) == (75, "120\n")
-    assert first.err == f"zrb-store: session night waits {QUESTION}; `zrb-store push night approve JSON` answers\n"
+    assert (
+        first.err == f"""zrb-store: session night waits {QUESTION}; `zrb-store push night approve '"yes"'` answers\n"""
+    )
     assert store.session("night").status == "waiting"
     again = scripts.night()
     assert (again.code, again.out, again.err) == (75, "", first.err)

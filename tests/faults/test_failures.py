@@ -228,6 +228,21 @@ class TestFiles:
             open_store(tmp_path / "empty.db", read_only=True)
         assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("empty.db", 0)]
 
+    def test_a_job_of_cron_reads_the_default(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its environment lacks `ZRB_STORE_URL`, and its home folder may be another."""
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.delenv("ZRB_STORE_URL", raising=False)
+        why = r" \(the default, because ZRB_STORE_URL is not set\); the first run or push creates it"
+        path = tmp_path.resolve() / ".zrb" / "xcom.db"
+        with refused(f"there is no store at {path}{why}", StoreMissing):
+            open_store(read_only=True)
+        path.parent.mkdir()
+        path.touch()
+        with refused(f"there is no store in sqlite:///{path}{why}", StoreMissing):
+            open_store(read_only=True)
+        with refused(f"there is no store at {tmp_path}/other.db; the first run", StoreMissing):
+            open_store(tmp_path / "other.db", read_only=True)
+
     @pytest.mark.promise(number=8)
     def test_nobody_else_may_read_it(self, tmp_path: Path) -> None:
         """The umask makes no difference."""

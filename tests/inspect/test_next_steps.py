@@ -111,7 +111,7 @@ STATES = {
         lambda place: ended(place, ValueError(), path=[], command=["-c"]), [LOG, "start its program again"]
     ),
     "failed script": State(lambda place: ended(place, ValueError(), path=["--", "false"]), [LOG, "zrb-store resume s"]),
-    "waiting for an answer": State(waiting, ["zrb-store push s approve JSON"], is_alert=False),
+    "waiting for an answer": State(waiting, ["""zrb-store push s approve '"yes"'"""], is_alert=False),
     "too late": State(late, [RESUME]),
     "dead values": State(dead_values, ["zrb-store requeue s files --all-dead; or replace or drop single values"]),
     "completed with a failed step": State(completed_with_a_failed_step, [LOG], is_alert=False),

@@ -250,7 +250,9 @@ def test_a_value_that_will_be_given_back_is_no_answer(store: Store) -> None:
             with contextlib.suppress(Waiting), run.attempt(task) as attempt:
                 attempt.xcom["qb"].extend(pushed)
                 wait(queue)
-    with pytest.raises(SessionWaiting, match=r"shop waits for qb and for qa; `.* qb JSON` or `.* qa JSON` answers$"):
+    with pytest.raises(
+        SessionWaiting, match=r"shop waits for qb and for qa; `.* qb '\"yes\"'` or `.* qa '\"yes\"'` answers$"
+    ):
         start(store)
     store.session("shop").xcom["qa"].push("yes")
     assert advice.waiting("shop", parked(store)).endswith("; start it again")

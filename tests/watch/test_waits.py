@@ -17,7 +17,7 @@ from zrb_store import Store
 def test_it_is_told_and_counted_and_reported_when_it_is_late(store: Store, command: Commands, told: Told) -> None:
     start(store, task="refund", path=["shop", "refund"], project="/srv/shop")
     [one] = told.all()
-    question, answer = "for approve, 2 d left: Refund 120?", "zrb-store push shop approve JSON"
+    question, answer = "for approve, 2 d left: Refund 120?", """zrb-store push shop approve '"yes"'"""
     assert (one["EVENT"], one["ERROR"], one["REMEDY"]) == ("waiting", question, answer)
     assert command("check").code == 0
     [stats] = json.loads(command.ok("stats", "--format", "json"))

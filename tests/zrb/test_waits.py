@@ -52,7 +52,7 @@ def main(ctx):
     ran("main")
     return ctx.xcom["refund"].pop()
 """
-QUESTION = "session shop waits for approve, 2 d left: Refund 120?; `zrb xcom push shop approve JSON` answers"
+QUESTION = """session shop waits for approve, 2 d left: Refund 120?; `zrb xcom push shop approve '"yes"'` answers"""
 CALLS = {
     "plain": "answer = ask()",
     "await": "answer = await wait('approve', timeout='2d', say='Refund 120?') if not mark('asked') else 0",

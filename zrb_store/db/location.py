@@ -126,6 +126,16 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
     return url
 
 
+def missing(place: str, path: str | os.PathLike[str] | None) -> str:
+    """Say that there is no store at a place, and if it is the default one, that `ZRB_STORE_URL` is not set.
+
+    A job of cron has another home folder and few variables, and so another store than the terminal.
+    """
+    is_default = not os.environ.get("ZRB_STORE_URL") and path is not None and os.fspath(path) == store_url().database
+    why = " (the default, because ZRB_STORE_URL is not set)" * is_default
+    return f"there is no store {place}{why}; the first run or push creates it"
+
+
 _SIDE_FILE = re.compile(r"(.+)-(?:wal|shm|journal)(?:\.replaced)?")
 _HEADER = b"SQLite format 3\0"
 

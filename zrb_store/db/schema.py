@@ -16,7 +16,7 @@ from zrb_store.db.core import sa, t
 from zrb_store.db.dialect import now
 from zrb_store.db.dialect.sqlite import sqlite_path, sqlite_schema, stamp, wal
 from zrb_store.db.engine import Database
-from zrb_store.db.location import store_url
+from zrb_store.db.location import missing, store_url
 from zrb_store.db.transaction import Row, Transaction, first_column
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
 
@@ -151,7 +151,7 @@ def refuse_foreign(database: Database, found: str | None) -> None:
 def refuse_missing(database: Database) -> NoReturn:
     """Raise the error for a database without a store: it has other tables, is empty, or does not exist."""
     refuse_foreign(database, None)
-    raise StoreMissing(f"there is no store in {database.shown_url}; the first run or push creates it")
+    raise StoreMissing(missing(f"in {database.shown_url}", database.url.database))
 
 
 def live_leases(database: Database) -> list[Row]:

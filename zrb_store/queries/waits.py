@@ -27,6 +27,8 @@ from zrb_store.queries.values import is_due, lock_queue
 from zrb_store.records import JsonObject, SessionRecord, pick, to_datetime
 from zrb_store.wings import kinds, load
 
+_EXAMPLE = '"yes"'  # an answer that can be typed: any JSON is one
+
 
 class Awaited(NamedTuple):
     """What a step waits for: a value of a queue, or a time (the deadline) if there is no queue."""
@@ -64,7 +66,7 @@ class Wait:
         kind = kinds().get(self.kind)
         if kind is not None and kind.answer is not None:
             return str(load(kind.answer)(self))
-        return f"push {shlex.join([self.session, str(self.queue)])} JSON"
+        return f"push {shlex.join([self.session, str(self.queue), _EXAMPLE])}"
 
     @property
     def is_late(self) -> bool:

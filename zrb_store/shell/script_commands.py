@@ -135,8 +135,8 @@ def result(value: str, text: bool) -> None:
     "wait",
     "answer=$({} approve --timeout 2d --say 'Refund 120?')",
     details="For scripts that `run` starts. Prints the oldest value of this session's QUEUE. If there is none, the "
-    "task ends here: exit 75, which the script passes on (`set -e`). `push SESSION QUEUE JSON` answers. After that "
-    "`resume --ready`, or a start by name, runs the script again, without its completed steps.\n\n"
+    "task ends here: exit 75, which the script passes on (`set -e`). `push SESSION QUEUE '\"yes\"'` answers. "
+    "After that `resume --ready`, or a start by name, runs the script again, without its completed steps.\n\n"
     "Exit: 75 if there is no value yet, 124 if none came in time.",
 )
 @click.argument("queue", type=arguments.parse_queue)

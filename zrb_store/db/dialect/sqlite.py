@@ -18,7 +18,7 @@ from zrb_store.db import REVISION
 from zrb_store.db.core import compiling, sa
 from zrb_store.db.dialect import revision_of
 from zrb_store.db.dialect.hooks import Dialect
-from zrb_store.db.location import refuse_side_file
+from zrb_store.db.location import missing, refuse_side_file
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import OUT_OF_FILES, StoreMissing, StoreUnavailable, ZrbStoreError, is_out_of_files
 
@@ -308,7 +308,7 @@ def primary_code(error: BaseException) -> int:
 
 def _open(path: Path, *, read_only: bool, durability: str) -> sqlite3.Connection:
     if not path.exists():
-        raise StoreMissing(f"there is no store at {path}; the first run or push creates it")
+        raise StoreMissing(missing(f"at {path}", path))
     _refuse_other_names(path)
     driver = open_file_read_only(path) if read_only else open_uri(f"{path.absolute().as_uri()}?mode=rw")
     try:
