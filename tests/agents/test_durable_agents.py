@@ -88,7 +88,7 @@ def test_nothing_is_paid_again(store: Store, way: Callable[[Any], Coroutine[Any,
     assert again.paid[0] == broken_at
 
 
-def test_two_agents_gathered(store: Store) -> None:
+def test_two_gathered_agents_get_their_answers_again_in_another_order(store: Store) -> None:
     """Three runs of two agents, which start in another order the next time."""
 
     def work(desk: Desk, names: str) -> Any:

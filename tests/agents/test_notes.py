@@ -73,12 +73,12 @@ def answer(given: int, answered: int, **more: Any) -> dict[str, Any]:
         ("tool box c1", {"kind": "hammer"}, None),
     ],
 )
-def test_notes(name: str, result: Any, note: str | None) -> None:
+def test_the_note_of_a_step_follows_its_kind(name: str, result: Any, note: str | None) -> None:
     assert agent_note(attempt_record(**columns_of(name)), result) == note
     assert agent_note(attempt_record(step=name), result) is None  # of a user, who names it so
 
 
-def test_the_costs() -> None:
+def test_costs_count_what_was_paid_and_what_was_lost() -> None:
     """A request that was lost costs what nobody knows; an answer that was given back was paid."""
 
     def row(step: str, result: Any, status: str = "completed", **more: Any) -> tuple[AttemptRecord, Any]:
@@ -144,5 +144,5 @@ def test_what_attributes_say(attributes: str | None, own: AgentStep) -> None:
         (AgentStep("desk: model"), '"desk: model"'),
     ],
 )
-def test_labels(own: AgentStep, label: str) -> None:
+def test_a_step_of_an_agent_has_a_label(own: AgentStep, label: str) -> None:
     assert own.label == label

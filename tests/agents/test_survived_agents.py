@@ -139,7 +139,7 @@ def test_a_loop_over_runs(desk: Desk, way: Callable[[Any], Coroutine[Any, Any, s
 
 @pytest.mark.promise(number=20)
 @pytest.mark.parametrize("broken", ["primary 0", "primary charge 1", "primary 1"])
-def test_another_agent_instead(desk: Desk, broken: str) -> None:
+def test_the_answer_of_another_agent_instead_is_given_again(desk: Desk, broken: str) -> None:
     async def program() -> str:
         try:
             answer = await ask(desk.agent("primary"))
@@ -225,7 +225,7 @@ def test_a_run_that_was_cut_off_amid_its_calls_goes_on(desk: Desk) -> None:
 @pytest.mark.promise(number=20)
 @pytest.mark.parametrize("once", [True, False])
 @pytest.mark.parametrize("died_at", ["desk charge 1", "desk 1", "end"])
-def test_a_renamed_agent(desk: Desk, died_at: str, once: bool) -> None:
+def test_a_renamed_agent_is_announced_before_anything_is_paid(desk: Desk, died_at: str, once: bool) -> None:
     """It is announced before anything is paid, and stopped if a call must not be repeated."""
     name = "desk"
 
@@ -257,7 +257,7 @@ def test_a_renamed_agent(desk: Desk, died_at: str, once: bool) -> None:
 
 
 @pytest.mark.promise(number=20)
-def test_another_order(desk: Desk) -> None:
+def test_agents_in_another_order_are_refused_before_anything_is_paid(desk: Desk) -> None:
     names = ["a", "b"]
 
     async def program() -> None:

@@ -130,7 +130,7 @@ def test_a_value_whose_reader_is_gone_is_named(tmp_path: Path) -> None:
     assert "s/q#1 was taken, but its reader did not get it" in done.stderr
 
 
-def test_a_mistyped_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistyped_command_is_told_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in (
         (["sho", "x"], "there is no command 'sho'; did you mean show?"),
         (["%"], "there is no command '%' (see `zrb-store --help`)"),

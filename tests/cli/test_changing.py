@@ -102,7 +102,7 @@ def test_a_number_that_no_float_can_hold_is_refused(command: Commands, store: St
 
 
 @pytest.mark.on_sqlite
-def test_text_and_stdin(command: Commands, store: Store) -> None:
+def test_push_reads_text_and_standard_input(command: Commands, store: Store) -> None:
     command.ok("push", "inbox", "q", "not json", "--text")
     command.ok("push", "inbox", "q", "-", "--text", stdin="one\ntwo\n")
     command.ok("push", "inbox", "q", "-", "--text", stdin="")

@@ -142,7 +142,7 @@ MAY_FOLLOW: dict[str, list[str]] = {
 
 
 @pytest.mark.needs("shell", "watch", "page", "transfer", "replay")
-def test_what_may_follow(shop: Store, complete: Callable[[str], list[str]]) -> None:
+def test_each_line_is_completed_with_what_may_follow(shop: Store, complete: Callable[[str], list[str]]) -> None:
     assert {line: complete(line) for line in MAY_FOLLOW} == MAY_FOLLOW
 
 

@@ -80,7 +80,7 @@ def test_upgrade_makes_a_store(command_without_store: Commands) -> None:
     assert command_without_store.ok("list", "--format", "json") == "[]\n"
 
 
-def test_an_older_store(
+def test_an_older_store_is_shown_refused_and_upgraded(
     command: Commands, location: str, monkeypatch: pytest.MonkeyPatch, install_next: Callable[[], object]
 ) -> None:
     command.ok("push", "s", "q", "1")
@@ -177,7 +177,7 @@ def test_every_statement_that_writes_by_itself_asks_for_the_revision(store: Stor
         assert f"version_num = '{REVISION}'" in sql
 
 
-def test_a_newer_store(command: Commands, store: Store) -> None:
+def test_a_newer_store_needs_a_newer_zrb_store(command: Commands, store: Store) -> None:
     store.database.execute(sa.text("UPDATE zrb_version SET version_num = 'ffff'"))
     assert f"ffff (this version needs {REVISION})" in command.ok("db", "status")
     for args in (["db", "upgrade"], ["db", "upgrade", "--sql"], ["list"]):

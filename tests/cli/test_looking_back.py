@@ -133,7 +133,7 @@ def test_trace_of_an_orphan(command: Commands, store: Store) -> None:
     ("value", "code"),
     [("etl-24", 2), ("etl-24/rows", 2), ("etl-24/rows#x", 2), ("etl-24/rows#9", 3), ("etl-24/x#1", 3), ("zzz/q#1", 3)],
 )
-def test_trace_of_nothing(command: Commands, filled: Store, value: str, code: int) -> None:
+def test_trace_of_a_missing_value_prints_nothing(command: Commands, filled: Store, value: str, code: int) -> None:
     result = command("trace", value)
     assert (result.code, result.out) == (code, "")
 
@@ -295,7 +295,7 @@ def test_colliding_keys_take_little_time() -> None:
 
 
 @pytest.mark.parametrize("path", ["", "rows", "$rows", "$.", "$[", "$[x]", "$..a", "$.a]", "$[0]x"])
-def test_invalid_paths(path: str) -> None:
+def test_part_refuses_an_invalid_path(path: str) -> None:
     with pytest.raises(ValueError, match="not a path"):
         part({"rows": [1]}, path)
 

@@ -131,7 +131,7 @@ def test_attempts_of_other_sessions_are_named_with_their_session(command: Comman
 
 
 @pytest.mark.smoke
-def test_show_as_text(command: Commands, filled: Store) -> None:
+def test_show_in_a_pipe_is_plain_text_with_each_part(command: Commands, filled: Store) -> None:
     text = command.ok("show", "etl-24")
     assert "\x1b" not in text
     for line in (

@@ -21,7 +21,7 @@ from zrb_store.operations.sessions import remove_sessions
 pytestmark = pytest.mark.long_on_postgresql
 
 
-def test_the_commands(command: Commands, store: Store) -> None:
+def test_prune_and_rm_delete_what_a_dry_run_foretold(command: Commands, store: Store) -> None:
     for number in range(3):
         run(store, f"s{number}")
     store.session("inbox").xcom["q"].push(1)

@@ -109,7 +109,7 @@ def test_json_is_read_as_the_page_says(location: str) -> None:
 
 
 @pytest.mark.promise(number=15)
-def test_pandas(location: str) -> None:
+def test_pandas_reads_the_same_rows(location: str) -> None:
     import pandas  # takes a second, and every worker imports this file
 
     filled_location(location)
@@ -131,7 +131,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.promise(number=15)
 @pytest.mark.parametrize("name", QUERIES)
-def test_the_program_sqlite3(file: str, name: str) -> None:
+def test_the_program_sqlite3_reads_the_same_rows(file: str, name: str) -> None:
     program = require("sqlite3")
     done = subprocess.run(
         [program, "-readonly", "-json", file, QUERIES[name]], capture_output=True, text=True, check=True
@@ -141,7 +141,7 @@ def test_the_program_sqlite3(file: str, name: str) -> None:
 
 @pytest.mark.promise(number=15)
 @pytest.mark.filterwarnings("default")  # Datasette's own
-def test_datasette(file: str) -> None:
+def test_datasette_reads_the_same_rows(file: str) -> None:
     from datasette.app import Datasette
 
     async def answers() -> tuple[list[Row], dict[str, list[Row]], list[Row]]:

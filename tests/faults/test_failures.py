@@ -168,14 +168,14 @@ def test_opened_while_another_program_makes_it(tmp_path: Path, monkeypatch: pyte
 
 
 class TestFiles:
-    def test_no_database(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_no_database_is_refused_unchanged(self, tmp_path: Path) -> None:
         path = tmp_path / "store.db"
         path.write_text("These are my notes.\n" * 100)
         with refused("is not a SQLite database; name another file in ZRB_STORE_URL"):
             open_store(path)
         assert path.read_text() == "These are my notes.\n" * 100
 
-    def test_a_damaged_database(self, sqlite_template: Path, tmp_path: Path) -> None:
+    def test_a_damaged_database_is_refused_with_the_way_to_save_it(self, sqlite_template: Path, tmp_path: Path) -> None:
         path = tmp_path / "store.db"
         path.write_bytes(sqlite_template.read_bytes())
         with open_store(path) as store:
@@ -185,7 +185,7 @@ class TestFiles:
         with refused("is damaged; restore a backup, or save what is readable with `sqlite3 FILE .recover`"):
             open_store(path)
 
-    def test_a_folder(self, tmp_path: Path) -> None:
+    def test_a_folder_is_refused_as_store(self, tmp_path: Path) -> None:
         with refused(f"the store {tmp_path} is a folder; name a file in it"):
             open_store(tmp_path)
 
@@ -202,11 +202,11 @@ class TestFiles:
             ("a\udcff.db", "has bytes that are not UTF-8"),
         ],
     )
-    def test_no_path(self, location: str, says: str) -> None:
+    def test_a_location_that_is_no_path_is_refused(self, location: str, says: str) -> None:
         with refused(says, InvalidArgument):
             open_store(location)
 
-    def test_memory(self) -> None:
+    def test_a_database_in_memory_is_refused(self) -> None:
         for location in (":memory:", "sqlite://", "sqlite:///:memory:"):
             with refused("an in-memory database is lost with its process: name a file instead"):
                 open_store(location)
@@ -215,7 +215,7 @@ class TestFiles:
         with refused("'mysql' is not supported: use a file path, sqlite:///PATH or postgresql"):
             open_store("mysql://user:s3cret@host/db")
 
-    def test_no_url(self) -> None:
+    def test_a_malformed_url_is_refused_without_its_password(self) -> None:
         for location in ("postgresql+psycopg://user:s3cret@host:port/db", "sqlite:x.db", "sqlite:/x.db"):
             with refused("the store's URL is malformed", InvalidArgument):
                 open_store(location)

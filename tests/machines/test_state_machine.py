@@ -34,7 +34,7 @@ def machine(location: str, small_chunks: None) -> Iterator[type[Machine]]:
 @pytest.mark.promise(number=10)
 @pytest.mark.slow
 @pytest.mark.hypothesis
-def test_random_programs(machine: type[Machine]) -> None:
+def test_random_programs_agree_with_the_model(machine: type[Machine]) -> None:
     assert settings.default is not None
     programs = settings(
         max_examples=settings.default.max_examples // 5,

@@ -162,7 +162,7 @@ def test_a_lost_answer_to_the_commit(store: Store, shop: Shop, postgres_server: 
 
 @pytest.mark.parametrize("arrangement", ["sqlite+postgresql", "postgresql"], indirect=True)
 @pytest.mark.parametrize("point", ["own_tables:inside", "own_tables:after"])
-def test_coroutines(store: Store, shop: Shop, location: str, point: str) -> None:
+def test_a_delivery_killed_in_a_coroutine_loads_once(store: Store, shop: Shop, location: str, point: str) -> None:
     store.session("inbox").xcom["orders"].extend([1, 2])
     with Child(take_in_a_child, location, shop.location, f"crash_at={point}") as child:
         assert child.join() == -signal.SIGKILL

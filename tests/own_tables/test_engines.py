@@ -83,14 +83,14 @@ def load_and_take(store: Store, make_engine: Callable[[], AsyncEngine]) -> None:
 
 
 @FILES
-def test_aiosqlite(store: Store, shop: Shop) -> None:
+def test_aiosqlite_loads_each_order_once(store: Store, shop: Shop) -> None:
     pytest.importorskip("aiosqlite")
     load_and_take(store, lambda: create_async_engine(with_driver(shop, "aiosqlite"), poolclass=sa.NullPool))
     assert shop.orders() == [1, 2]
 
 
 @SERVERS
-def test_asyncpg(store: Store, shop: Shop) -> None:
+def test_asyncpg_loads_each_order_once(store: Store, shop: Shop) -> None:
     pytest.importorskip("asyncpg")
     load_and_take(store, lambda: asyncpg_engine(shop))
     assert shop.orders() == [1, 2]
@@ -127,7 +127,7 @@ def test_asyncpg_cannot_push(store: Store, shop: Shop) -> None:
 
 
 @SERVERS
-def test_psycopg2(store: Store, shop: Shop) -> None:
+def test_psycopg2_loads_each_order_once(store: Store, shop: Shop) -> None:
     pytest.importorskip("psycopg2")
     engine = sa.create_engine(with_driver(shop, "psycopg2"), poolclass=sa.NullPool)
     with pytest.raises(Crash), crash_at("own_tables:after"):

@@ -126,7 +126,7 @@ def borrowed(folder: Path, *names: str) -> str:
 
 @pytest.mark.newest
 @pytest.mark.cold
-def test_coroutines(zrb_with_shop: Zrb, tmp_path: Path) -> None:
+def test_coroutines_that_are_killed_load_each_order_once(zrb_with_shop: Zrb, tmp_path: Path) -> None:
     zrb = zrb_with_shop
     libraries = borrowed(tmp_path / "libraries", "greenlet", "aiosqlite")
     zrb.tasks(

@@ -45,7 +45,7 @@ def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
         "redis://Zk7e42f292c6912e77102@cache:6379/0",
     ],
 )
-def test_one_word(word: str) -> None:
+def test_a_secret_in_one_word_is_masked(word: str) -> None:
     assert "***" in mask_word(word)
     assert "Zk7" not in mask_word(word)
 
@@ -79,7 +79,7 @@ def test_the_rest_of_a_text_stays() -> None:
     )
 
 
-def test_options() -> None:
+def test_options_are_secret_by_their_names() -> None:
     secret = [
         "--password",
         "--db-passwd",
@@ -170,7 +170,7 @@ def test_a_word_that_is_no_script_may_be_a_secret_with_spaces() -> None:
         ("postgres://me:Zk7@db/x", "postgres://me:***@db/x"),
     ],
 )
-def test_errors_and_output(text: str, masked: str) -> None:
+def test_errors_and_output_are_masked_once(text: str, masked: str) -> None:
     assert mask_printed(text) == masked
     assert mask_printed(masked) == masked
 

@@ -122,7 +122,7 @@ def test_two_ticked_sessions_are_compared_the_older_one_first(filled: Store, pag
 
 
 @pytest.mark.on_sqlite
-def test_equal_sessions(filled: Store, pages: Pages) -> None:
+def test_compare_says_that_two_sessions_are_equal(filled: Store, pages: Pages) -> None:
     assert "Their values are equal." in pages("/compare?a=etl-24&b=etl-24").text
     assert "Give two names" in pages("/compare").text
     pages("/compare?a=etl-24&b=nix", status=404)

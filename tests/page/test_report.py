@@ -63,7 +63,7 @@ def test_description_has_what_show_and_log_have(filled: Store) -> None:
     assert described["changes"] == log["changes"]
 
 
-def test_description_of_steps(night: Store) -> None:
+def test_the_description_of_a_report_has_the_steps(night: Store) -> None:
     described = description(night.database, "night")
     (task,) = described["tasks"]
     assert [step["name"] for step in task["steps"]] == ["page 1", "charge", "mail", "notify"]
@@ -279,7 +279,7 @@ def test_pauses_are_folded(store: Store) -> None:
     assert second.start - first.end > 8_000_000_000
 
 
-def test_without_values(location: str, command: Commands) -> None:
+def test_a_report_of_a_session_without_values_says_so(location: str, command: Commands) -> None:
     with open_store(location) as store, store.session("s").run():
         pass
     document = report(command, "s")

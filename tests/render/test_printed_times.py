@@ -214,5 +214,5 @@ def test_since_a_time_means_its_beginning(
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(30, "30 s"), (240, "4 min"), (7200, "2 h"), (200_000, "2 d")])
-def test_lengths_of_time(seconds: int, text: str) -> None:
+def test_a_length_of_time_is_rounded_to_its_unit(seconds: int, text: str) -> None:
     assert rounded(seconds * 1_000_000) == text

@@ -232,7 +232,7 @@ def test_bytes_do_not_upset_a_terminal(store: Store, location: str) -> None:
 @pytest.mark.parametrize(
     ("count", "text"), [(5, "5 B"), (2048, "2.0 KiB"), (3 * 2**20, "3.0 MiB"), (3 * 2**30, "3.0 GiB")]
 )
-def test_sizes(count: int, text: str) -> None:
+def test_a_size_is_printed_in_its_unit(count: int, text: str) -> None:
     assert size(count) == text
 
 

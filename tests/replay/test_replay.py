@@ -78,7 +78,7 @@ LOOKS = (("get", "night", "out", "--seq", "2"), ("get", "record-inbox", "files",
 
 @pytest.mark.slow
 @pytest.mark.long_on_postgresql
-def test_commands_of_run(store: Store, tmp_path: Path, location: str, command: Commands) -> None:
+def test_a_command_of_run_is_replayed(store: Store, tmp_path: Path, location: str, command: Commands) -> None:
     scripts = Scripts(tmp_path, location)
     scripts.write("script.sh", SCRIPT)
     store.session("inbox").xcom["files"].extend(["a", "b"])
@@ -113,7 +113,7 @@ def test_commands_of_run(store: Store, tmp_path: Path, location: str, command: C
 
 @pytest.mark.slow
 @pytest.mark.long_on_postgresql
-def test_deliveries(store: Store, tmp_path: Path, location: str) -> None:
+def test_a_delivery_is_replayed(store: Store, tmp_path: Path, location: str) -> None:
     scripts = Scripts(tmp_path, location)
     files = store.session("inbox").xcom["files"]
     files.extend(["good", "bad", "good"])
@@ -147,7 +147,9 @@ def test_deliveries(store: Store, tmp_path: Path, location: str) -> None:
     ],
 )
 @pytest.mark.on_sqlite
-def test_refusals(store: Store, command: Commands, words: list[str], code: int, said: str) -> None:
+def test_what_cannot_be_replayed_is_refused(
+    store: Store, command: Commands, words: list[str], code: int, said: str
+) -> None:
     with store.session("s").run() as run:
         run.task("done", lambda: 1)
         with run.attempt("task") as attempt:

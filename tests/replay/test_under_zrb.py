@@ -61,7 +61,7 @@ main = cli.add_task(Task(name="main", upstream=[load, beside], action=lambda ctx
 """
 
 
-def test_an_attempt_alone(zrb: Zrb) -> None:
+def test_an_attempt_is_replayed_alone(zrb: Zrb) -> None:
     """In the session another task holds a value, and attempts before have taken from a shared queue and failed."""
     zrb.tasks(WORKFLOW)
     zrb.run("main", "--day", "monday", "--key", "abcdef", code=1, ZRB_STORE_SESSION="s")
@@ -92,7 +92,7 @@ def test_an_attempt_alone(zrb: Zrb) -> None:
     assert zrb.db.read_bytes() == before
 
 
-def test_debuggers(zrb: Zrb) -> None:
+def test_a_debugger_stops_at_the_error(zrb: Zrb) -> None:
     """pdb reads its commands from `.pdbrc`. Another debugger is what PYTHONBREAKPOINT names."""
     zrb.tasks(
         """
@@ -122,7 +122,7 @@ def test_debuggers(zrb: Zrb) -> None:
 
 
 @pytest.mark.newest
-def test_steps(zrb: Zrb) -> None:
+def test_completed_steps_are_replayed_from_the_record(zrb: Zrb) -> None:
     """Those that this attempt completed are from the record, with what they did to queues, when the action is there."""
     zrb.tasks(
         """
@@ -168,7 +168,7 @@ def test_steps(zrb: Zrb) -> None:
 
 
 @pytest.mark.newest
-def test_waits(zrb: Zrb) -> None:
+def test_the_answer_of_a_wait_is_from_the_record(zrb: Zrb) -> None:
     """An answer is from the record. Without one, the attempt ends there again."""
     zrb.tasks(
         """

@@ -58,7 +58,7 @@ def test_text_as_it_is_and_anything_else_as_json(store: Store, shell: Shell, val
 
 
 @pytest.mark.on_sqlite
-def test_an_empty_queue(store: Store, shell: Shell) -> None:
+def test_an_empty_queue_is_said_and_leaves_no_session(store: Store, shell: Shell) -> None:
     assert shell.sh("touch started", "--wait", "0.1").err == (
         "zrb-store: there is no session 'inbox' after 0.1 s; `zrb-store list` shows all sessions\n"
     )
@@ -78,7 +78,7 @@ def test_an_empty_queue(store: Store, shell: Shell) -> None:
 
 
 @pytest.mark.on_sqlite
-def test_quiet(store: Store, shell: Shell) -> None:
+def test_quiet_prints_what_the_command_prints_alone(store: Store, shell: Shell) -> None:
     fill(store, "a", "b")
     assert shell.sh("echo $1; exit 3", "-q") == (1, "a\n", "")
     assert shell.sh("echo $1", "-q") == (0, "a\n", "")
@@ -160,7 +160,7 @@ def test_two_under_one_name(store: Store, shell: Shell) -> None:
 
 
 @pytest.mark.on_sqlite
-def test_default_names(store: Store, shell: Shell) -> None:
+def test_consumers_at_once_get_numbered_names(store: Store, shell: Shell) -> None:
     fill(store, *range(6))
     script = "echo x >started-$1; while [ ! -e go-$1 ]; do sleep 0.05; done"
     running = []
@@ -208,7 +208,7 @@ def test_default_names(store: Store, shell: Shell) -> None:
     ],
 )
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)  # what is refused before a store is asked
-def test_mistakes(store: Store, shell: Shell, args: tuple[str, ...], says: str) -> None:
+def test_a_mistake_is_one_line_and_takes_nothing(store: Store, shell: Shell, args: tuple[str, ...], says: str) -> None:
     fill(store, "a")
     (shell.folder / "data").write_text("no program")
     before = all_rows(store)

@@ -71,14 +71,14 @@ def test_a_command_that_cannot_run_is_found_first(tmp_path: Path, monkeypatch: p
             check_command(command)
 
 
-def test_the_environment(commands: Commands) -> None:
+def test_a_command_gets_the_given_environment(commands: Commands) -> None:
     with commands.runner("sh", "-c", "echo $NAME") as runner:
         assert runner.run("", {**os.environ, "NAME": "x"}, ignore).error is None
     assert commands.out == b"x\n"
 
 
 @pytest.mark.parametrize("code", [1, 2, 126, 127, 255])
-def test_exit_codes(commands: Commands, code: int) -> None:
+def test_an_exit_code_is_told_with_a_line_of_output(commands: Commands, code: int) -> None:
     outcome = commands.sh(f"echo one; echo two >&2; echo; exit {code}")
     assert outcome.exit_code == code
     assert re.fullmatch(f"sh exited with {code}: (one|two)", outcome.error or "")
@@ -86,7 +86,7 @@ def test_exit_codes(commands: Commands, code: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["KILL", "SEGV", "TERM", "INT", "HUP", "PIPE"])
-def test_signals(commands: Commands, name: str) -> None:
+def test_a_command_killed_by_a_signal_names_it(commands: Commands, name: str) -> None:
     outcome = commands.sh(f"kill -{name} $$")
     assert (outcome.exit_code, outcome.error) == (-signal.Signals[f"SIG{name}"], f"sh was killed by SIG{name}")
 
@@ -117,7 +117,7 @@ def run_and_stop(commands: Commands, script: str, ready: bytes, *, text: str = "
         return done.result()
 
 
-def test_a_timeout(commands: Commands) -> None:
+def test_a_timeout_ends_the_command_and_its_children(commands: Commands) -> None:
     pids: list[int] = []
     with commands.runner("sh", "-c", "sleep 1000 & wait", timeout=0.3) as runner:
         outcome = runner.run("value", None, lambda pid, _: pids.append(pid))
@@ -164,7 +164,7 @@ def test_a_command_that_is_ended_takes_no_part_of_the_value_for_all(
     assert b"complete" not in commands.out
 
 
-def test_stop(commands: Commands) -> None:
+def test_stop_ends_all_commands_and_starts_no_more(commands: Commands) -> None:
     with commands.runner("sh", "-c", "echo $$; exec sleep 1000") as runner, ThreadPoolExecutor(8) as pool:
         running = [pool.submit(runner.run, "value", None, ignore) for _ in range(8)]
         wait_until(lambda: len(commands.out.split()) == 8, lambda: "not all run")

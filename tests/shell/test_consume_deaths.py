@@ -41,7 +41,7 @@ def kill_with_its_guard(consumer: Consumer) -> None:
     consumer.kill()
 
 
-def test_a_killed_consumer(store: Store, shell: Shell, command: Commands) -> None:
+def test_the_value_of_a_killed_consumer_is_delivered_again(store: Store, shell: Shell, command: Commands) -> None:
     fill(store, "a")
     consumer = shell.start_sh(FAMILY, "--as", "me")
     group = int(shell.until_file("group"))
@@ -119,7 +119,7 @@ def test_a_lost_lease_ends_the_command(store: Store, shell: Shell) -> None:
 
 
 @ON_SQLITE
-def test_a_replaced_file(store: Store, shell: Shell, location: str, tmp_path: Path) -> None:
+def test_a_consumer_ends_when_its_file_is_replaced(store: Store, shell: Shell, location: str, tmp_path: Path) -> None:
     fill(store, "a", "b")
     script = "echo $$ >group; while [ ! -e go ]; do sleep 0.02; done"
     consumer = shell.start_sh(script, "--all")

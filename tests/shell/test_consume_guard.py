@@ -187,7 +187,7 @@ class TestIsGroupAlive:
             assert is_alive(sleeper.pid, started) is False, "a zombie counts for nothing"
         assert is_alive(sleeper.pid, started) is False
 
-    def test_the_unknown(self) -> None:
+    def test_whether_a_group_elsewhere_lives_is_unknown(self) -> None:
         me = identity()
         with subprocess.Popen(["sleep", "1000"], start_new_session=True) as sleeper:
             started = process_started(sleeper.pid)

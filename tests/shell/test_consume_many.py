@@ -41,7 +41,7 @@ def until_started(shell: Shell, count: int) -> list[str]:
     return sorted(file.read_text().split())
 
 
-def test_all(store: Store, shell: Shell) -> None:
+def test_all_takes_what_is_there_in_order(store: Store, shell: Shell) -> None:
     fill(store, *"abcd")
     ended = shell.sh('echo "$1"', "--all")
     assert (ended.code, ended.out) == (0, "a\nb\nc\nd\n")
@@ -283,7 +283,7 @@ def test_ctrl_c_in_a_terminal_reaches_only_the_consumer(store: Store, shell: She
 
 
 @pytest.mark.on_sqlite
-def test_retention_between_values(store: Store, shell: Shell) -> None:
+def test_retention_applies_between_values(store: Store, shell: Shell) -> None:
     fill(store, *range(5))
     environment = {
         "ZRB_STORE_RETENTION": "0s,keep=1",

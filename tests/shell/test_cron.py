@@ -69,7 +69,7 @@ def test_what_is_held_is_printed_if_a_signal_ends_the_run(scripts: Scripts) -> N
     assert (ended.code, ended.err.splitlines()[0]) == (143, "one")
 
 
-def test_retries(store: Store, scripts: Scripts) -> None:
+def test_each_retry_is_an_attempt_and_keeps_steps(store: Store, scripts: Scripts) -> None:
     """Each is an attempt of the run; completed steps are not repeated."""
     scripts.write(
         "script.sh", "zrb-store step once -- sh -c 'echo step >>ran'; echo try | tee -a ran; [ $(wc -l <ran) = 4 ]"
@@ -103,7 +103,7 @@ def test_a_signal_between_two_tries(store: Store, scripts: Scripts, number: sign
     assert store.session("night").status == "interrupted"
 
 
-def test_pauses() -> None:
+def test_pauses_between_retries_grow_to_a_minute() -> None:
     assert [Retries.of(3, None).pause(each) for each in (1, 2, 3, 4)] == [1, 2, 4, None]
     assert Retries(100).pause(50) == 60
     assert [Retries.of(3, [timedelta(seconds=10), 60]).pause(each) for each in (1, 2, 3, 4)] == [10, 60, 60, None]
@@ -126,7 +126,7 @@ def test_a_session_for_each_day(store: Store, scripts: Scripts, command: Command
     command.ok("last", "backup", "--any-project")
 
 
-def test_names_of_periods() -> None:
+def test_the_name_of_a_period_is_of_its_local_time() -> None:
     summer, winter = (timezone(timedelta(hours=hours)) for hours in (2, 1))
     twice = [datetime(2026, 10, 25, 2, 30, tzinfo=zone) for zone in (summer, winter)]
     assert [period_name("hour", each) for each in twice] == ["2026-10-25T02+0200", "2026-10-25T02+0100"]

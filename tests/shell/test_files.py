@@ -28,7 +28,7 @@ def scripts(location: str, tmp_path: Path) -> Scripts:
 
 @ON_SQLITE
 @pytest.mark.promise(number=11)
-def test_produced_files(store: Store, scripts: Scripts) -> None:
+def test_a_step_whose_produced_file_is_gone_runs_again(store: Store, scripts: Scripts) -> None:
     """If one is gone or changed, its step and all that began later run again, unless one is declared `once`."""
     scripts.write(
         "script.sh",

@@ -198,7 +198,7 @@ def test_only_the_word_of_a_secret_is_not_compared(store: Store, scripts: Script
 
 
 @ON_SQLITE
-def test_a_result(store: Store, scripts: Scripts, command: Commands) -> None:
+def test_result_stores_the_last_result_of_a_script(store: Store, scripts: Scripts, command: Commands) -> None:
     scripts.write(
         "script.sh", "zrb-store result 1; echo text | zrb-store result --text -; zrb-store result '{\"rows\": 7}'"
     )

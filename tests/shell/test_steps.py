@@ -84,7 +84,7 @@ def test_a_script_goes_on_where_it_failed(store: Store, scripts: Scripts, comman
 
 @ON_SQLITE
 @pytest.mark.promise(number=11)
-def test_once(store: Store, scripts: Scripts, command: Commands) -> None:
+def test_a_once_step_that_was_killed_is_uncertain(store: Store, scripts: Scripts, command: Commands) -> None:
     """A step that a signal killed has an unknown end, one that failed has not."""
     scripts.write(
         "script.sh",
@@ -158,7 +158,7 @@ def test_the_input_of_a_step(scripts: Scripts) -> None:
 
 
 @ON_SQLITE
-def test_refusals(store: Store, scripts: Scripts, command: Commands) -> None:
+def test_a_refused_step_exits_with_125(store: Store, scripts: Scripts, command: Commands) -> None:
     """They exit with 125, so that they are not taken for the exit code of the command."""
     outside = command("step", "dump", "--", "true")
     assert (outside.code, outside.err) == (
@@ -335,7 +335,7 @@ zrb-store step last -- sh -c 'echo last >>ran; echo done'
 
 @ON_SQLITE
 @pytest.mark.parametrize("shell", ["bash", "dash", pytest.param("zsh", marks=pytest.mark.long)])
-def test_strict_scripts(store: Store, scripts: Scripts, shell: str) -> None:
+def test_a_strict_script_resumes_in_each_shell(store: Store, scripts: Scripts, shell: str) -> None:
     require(shell)
     strict = STRICT if shell != "dash" else STRICT.replace("set -euo pipefail", "set -eu")
     scripts.write("script.sh", strict)
@@ -359,7 +359,7 @@ upload: dump
 
 @ON_SQLITE
 @pytest.mark.parametrize(("program", "file"), [("make", "Makefile"), ("just", "justfile")])
-def test_rules(scripts: Scripts, program: str, file: str) -> None:
+def test_rules_of_make_and_just_are_steps(scripts: Scripts, program: str, file: str) -> None:
     require(program)
     scripts.write(file, RULES)
     words = ("zrb-store", "run", "night", "--", program, "all")

@@ -127,7 +127,7 @@ def total(ctx):
 """
 
 
-def test_zrb_in_zrb(programs: Programs, collector: Collector) -> None:
+def test_zrb_in_zrb_is_one_trace(programs: Programs, collector: Collector) -> None:
     programs.write("zrb_init.py", TASKS)
     zrb = {"ZRB_INIT_MODULES": "zrb_store.plugin", "ZRB_STORE_SESSION": "outer", "OTEL_SERVICE_NAME": "etl"}
     programs.run("zrb", "sum", code=1, more=zrb)
@@ -150,7 +150,7 @@ def test_zrb_in_zrb(programs: Programs, collector: Collector) -> None:
 @pytest.mark.parametrize(
     "more", [{"ZRB_STORE_TRACES": "off"}, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}]
 )
-def test_switched_off(programs: Programs, collector: Collector, more: dict[str, str]) -> None:
+def test_nothing_is_traced_when_it_is_off(programs: Programs, collector: Collector, more: dict[str, str]) -> None:
     programs.write("etl.py", WORKFLOW)
     programs.run("zrb-store", "run", "night", "--", "true", more=more)
     programs.run("zrb-store", "push", "inbox", "files", "1", more=more)

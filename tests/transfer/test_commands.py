@@ -21,7 +21,9 @@ from zrb_store.render import terminal as its_terminal
 pytestmark = pytest.mark.long_on_postgresql
 
 
-def test_export_and_import(command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_and_import_carry_all_records(
+    command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill_with_history(store)
     everything = command.ok("export")
     assert everything.encode() == exported(store)
@@ -40,7 +42,7 @@ def test_export_and_import(command: Commands, store: Store, tmp_path: Path, monk
     assert command("import", "--rename", "etl").code == 2
 
 
-def test_copy(command: Commands, store: Store, location: str, tmp_path: Path) -> None:
+def test_copy_takes_the_named_sessions_once(command: Commands, store: Store, location: str, tmp_path: Path) -> None:
     fill_with_history(store)
     there = str(tmp_path / "new folder" / "copy.db")
     assert command.ok("copy", location, there, "etl") == "1 session\n"

@@ -16,7 +16,7 @@ from zrb_store import Store, ZrbStoreError
 from zrb_store.transfer.lines import HashChain, write_lines
 
 
-def test_the_format(store: Store) -> None:
+def test_an_export_is_lines_of_json_with_digests(store: Store) -> None:
     store.session("s").xcom["q"].push("é")
     content = [json.loads(line) for line in exported(store).splitlines()]
     assert [line["record"] for line in content] == ["zrb-store", "session", "queue", "value", "end"]

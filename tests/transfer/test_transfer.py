@@ -319,7 +319,7 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
         assert peak < 24_000_000, f"{peak} of 30 MB that went through"
 
 
-def test_pages_and_batches(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_in_small_batches_shows_the_same(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(db_transaction, "MOST_ROWS", 3)
     monkeypatch.setattr("zrb_store.operations.copy.BATCH", 4)
     fill_with_history(store)

@@ -33,7 +33,7 @@ class TestAcknowledged:
         end(store, "etl")
         assert reported(command) == [("failed", "etl")]
 
-    def test_a_dead_run(self, command: Commands, store: Store, location: str) -> None:
+    def test_an_acknowledged_dead_run_stays_quiet(self, command: Commands, store: Store, location: str) -> None:
         """It stays quiet when its values are reclaimed, and is reported again if it was not dead after all."""
         store.session("inbox").xcom["files"].extend(["a", "b"])
         with Child(hold_a_value, location, "worker") as child:
@@ -71,7 +71,7 @@ class TestAcknowledged:
         assert reported(command) == []
 
     @pytest.mark.long_on_postgresql(False)
-    def test_all_or_none(self, command: Commands, store: Store) -> None:
+    def test_ack_takes_all_sessions_or_none(self, command: Commands, store: Store) -> None:
         end(store, "etl")
         store.session("inbox").xcom["q"].push(1)
         before = all_rows(store)

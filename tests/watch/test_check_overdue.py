@@ -74,7 +74,7 @@ class TestOverdue:
         assert result.code == 1
         assert result.out.startswith("overdue: task load: no completed session has a result of it; ")
 
-    def test_several_tasks(self, command: Commands, store: Store) -> None:
+    def test_each_of_several_tasks_has_its_max_age(self, command: Commands, store: Store) -> None:
         complete(store, "one", 30)
         complete(store, "two", 30, "report")
 
@@ -102,7 +102,9 @@ class TestOverdue:
         assert "in pairs" in result.err
 
 
-def test_one_project(command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_looks_in_one_project(
+    command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     end(store, "here", project=str(tmp_path))
     end(store, "elsewhere", project="/srv/elsewhere")
     end(store, "other", project="/old/elsewhere")
@@ -149,7 +151,7 @@ def test_a_project_that_has_no_sessions_may_be_misspelt(command: Commands, store
     assert path.err == "zrb-store: no session belongs to project /srv/elt\n"
 
 
-def test_the_limit(command: Commands, store: Store) -> None:
+def test_a_limit_says_that_there_are_more(command: Commands, store: Store) -> None:
     for number in range(4):
         end(store, f"s{number}", task=f"t{number}")
     lines = command("check", "--limit", "2").out.splitlines()

@@ -57,7 +57,9 @@ def machine(
     return Machine(monkeypatch, capsys)
 
 
-def test_a_week(machine: Machine, store: Store, command: Commands, told: Told) -> None:
+def test_a_week_of_forty_jobs_is_mailed_without_noise(
+    machine: Machine, store: Store, command: Commands, told: Told
+) -> None:
     for day in range(7):
         for hour in (1, 2):
             machine.now = MONDAY.replace(hour=hour) + timedelta(days=day)

@@ -161,7 +161,7 @@ class TestDeadValues:
             queue.extend(["a", "b", "c"])
             yield queue
 
-    def test_a_failed_attempt(self, poison: Any, told: Told) -> None:
+    def test_the_death_of_a_value_in_a_failed_attempt_is_told(self, poison: Any, told: Told) -> None:
         with open_store(poison._queues.database.url.render_as_string(hide_password=False)) as store:
             run = start(store, "worker")
             failing(run, "convert", store.session("inbox").xcom["my files"].pop)

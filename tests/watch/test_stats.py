@@ -58,7 +58,7 @@ def shown(command: Commands, *args: str) -> list[Any]:
     return found
 
 
-def test_no_runs(command: Commands, store: Store) -> None:
+def test_stats_without_runs_say_so(command: Commands, store: Store) -> None:
     assert command.ok("stats") == "no runs yet\n"
     assert command.ok("stats", "load") == "no runs of the main task load\n"
     assert shown(command) == []
@@ -80,7 +80,7 @@ def test_a_task_that_nobody_started_by_itself(command: Commands, store: Store) -
 
 
 @pytest.mark.on_sqlite
-def test_a_table(command: Commands, store: Store) -> None:
+def test_stats_are_a_table_with_a_row_per_task(command: Commands, store: Store) -> None:
     for seconds in (1, 2, 3):
         ran(store, seconds=seconds)
     name = ran(store, "failed")
@@ -178,7 +178,7 @@ WEEKDAYS = [f"2026-11-{day:02}" for day in range(2, 31) if date(2026, 11, day).w
         (["2026-02-30", "2026-W60", "2026-11-24T25+0000", "of2026-11-24byhand"], "2026-11-30", []),
     ],
 )
-def test_periods(in_utc: None, ran_in: list[str], now: str, absent: list[str]) -> None:
+def test_missed_periods_are_found_by_names(in_utc: None, ran_in: list[str], now: str, absent: list[str]) -> None:
     moment = datetime.fromisoformat(f"{now}T07:00+00:00").timestamp()
     found = [each for name in ran_in if (each := period_of(f"load-{name}")) is not None]
     assert [each.session for each in missed(found, int(moment * 1e6))] == [f"load-{name}" for name in absent]
@@ -219,7 +219,7 @@ def test_tasks_and_projects_are_kept_apart(command: Commands, store: Store) -> N
     assert [one["median_seconds"] for one in shown(command, "report")] == [4]
 
 
-def test_since(command: Commands, store: Store) -> None:
+def test_since_leaves_out_older_runs(command: Commands, store: Store) -> None:
     ran(store, seconds=9, hours_ago=3)
     ran(store, "failed", hours_ago=3)
     ran(store, seconds=1)

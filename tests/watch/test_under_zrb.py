@@ -46,7 +46,7 @@ def test_a_failure_and_its_remedy(zrb: Zrb, told: Told) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption(zrb: Zrb, told: Told, number: signal.Signals) -> None:
+def test_an_interruption_is_told_with_its_task(zrb: Zrb, told: Told, number: signal.Signals) -> None:
     zrb.mark("hang")
     run = zrb.start("load", ZRB_STORE_NOTIFY=told.command, ZRB_STORE_SESSION="night")
     run.reaches("in-load").signal(number).done()

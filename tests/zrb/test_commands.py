@@ -103,7 +103,7 @@ def test_steps_inside_a_command_are_those_of_its_task(zrb: Zrb) -> None:
     ]
 
 
-def test_show_as_text(zrb: Zrb) -> None:
+def test_show_under_zrb_prints_attempts_and_values(zrb: Zrb) -> None:
     zrb.tasks(
         """
         feed = Task(name="feed", action=lambda ctx: [1, 2])

@@ -29,7 +29,7 @@ def has_handled_it(process: Process) -> None:
 
 
 @pytest.mark.parametrize("program", [("zrb", "xcom"), pytest.param(("zrb-store",), marks=pytest.mark.newest)])
-def test_signals(zrb: Zrb, program: tuple[str, ...]) -> None:
+def test_a_signal_lets_consume_finish_its_value(zrb: Zrb, program: tuple[str, ...]) -> None:
     name, *group = program
     for value in "abc":
         zrb.run(*group, "push", "inbox", "files", "--text", value, program=name)

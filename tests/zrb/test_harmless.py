@@ -175,7 +175,7 @@ def test_our_settings_are_no_misspelt_ones_of_zrb(zrb: Zrb) -> None:
     assert [one.name for one in zrb.sessions()] == ["new"]
 
 
-def test_persist_named(zrb: Zrb) -> None:
+def test_persist_named_stores_only_named_sessions(zrb: Zrb) -> None:
     zrb.tasks("cli.add_task(Task(name='main', action=lambda ctx: 1))")
     zrb.run("main", ZRB_STORE_PERSIST="named")
     assert zrb.sessions() == []

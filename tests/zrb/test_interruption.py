@@ -54,7 +54,7 @@ def check_resume(zrb: Zrb, *, status: str, runs: int = 1) -> None:
 @pytest.mark.promise(number=0)
 @pytest.mark.every_release
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals(zrb: Zrb, number: signal.Signals) -> None:
+def test_a_signal_interrupts_the_session_with_zrbs_exit_code(zrb: Zrb, number: signal.Signals) -> None:
     steps(zrb, "await hang('in-main')")
     stock = zrb.start("main", ZRB_INIT_MODULES=None).reaches("in-main").signal(number).done()
     for name in ("in-main", "ran"):

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.every_release
-def test_commands(zrb: Zrb) -> None:
+def test_a_cmd_task_behaves_as_in_zrb(zrb: Zrb) -> None:
     """Output of several lines, a template that pops, a command that fails and is retried, a zrb inside a command."""
     zrb.tasks(
         """
@@ -97,7 +97,7 @@ def test_python_tasks_and_subclasses(zrb: Zrb) -> None:
 
 
 @pytest.mark.every_release
-def test_checks_and_scaffolder(zrb: Zrb) -> None:
+def test_checks_and_a_scaffolder_behave_as_in_zrb(zrb: Zrb) -> None:
     zrb.tasks(
         """
         import socket, threading
@@ -247,7 +247,7 @@ def test_a_session_inside_a_task_has_it_as_parent(zrb: Zrb) -> None:
 
 
 @only(lambda version: version >= (3, 28))  # earlier releases have no LazyTask
-def test_lazy_tasks(zrb: Zrb) -> None:
+def test_a_lazy_task_is_stored_like_others(zrb: Zrb) -> None:
     zrb.tasks(
         """
         from zrb.task.lazy_task import LazyTask

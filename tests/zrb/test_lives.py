@@ -232,7 +232,7 @@ def test_an_event_from_elsewhere_is_handled_once(zrb: Zrb, kind: str) -> None:
 
 
 @pytest.mark.every_release
-def test_scheduler(zrb: Zrb) -> None:
+def test_a_scheduler_runs_its_callbacks_as_sessions(zrb: Zrb) -> None:
     zrb.tasks(
         """
         from zrb import Callback, Scheduler

@@ -92,7 +92,7 @@ def test_unknown_sessions_and_missing_stores(zrb: Zrb) -> None:
 
 @pytest.mark.promise(number=5)
 @pytest.mark.slow
-def test_twenty_at_once(zrb: Zrb) -> None:
+def test_of_twenty_starts_at_once_one_runs(zrb: Zrb) -> None:
     zrb.tasks(TASKS.replace('await hang("in-load")', 'mark("in-load")\n        await wait_for("go")'))
     zrb.mark("slow")
     started = [zrb.start("etl", "load", *INPUTS, ZRB_STORE_SESSION="night") for _ in range(20)]

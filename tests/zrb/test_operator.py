@@ -36,7 +36,7 @@ def locked(ctx):
 
 @pytest.mark.promise(number=5)
 @pytest.mark.every_release
-def test_stop(zrb: Zrb) -> None:
+def test_stop_interrupts_a_task_that_then_resumes(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     process = zrb.start("load", ZRB_STORE_SESSION="end").reaches("in-load")
     assert zrb.run("xcom", "stop", "end").out == "end: interrupted\nload#1: interrupted\n"

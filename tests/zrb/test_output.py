@@ -27,7 +27,7 @@ def attempts(zrb: Zrb) -> dict[str, Any]:
 
 @pytest.mark.promise(number=12)
 @pytest.mark.every_release
-def test_a_command(zrb: Zrb) -> None:
+def test_the_output_of_a_command_is_stored_with_its_attempts(zrb: Zrb) -> None:
     (zrb.folder / "script.sh").write_text(
         r"""
         echo hello; echo; printf '10%%\r100%%\n'; printf '\033[31mred\033[0m\n'

@@ -63,7 +63,7 @@ def planned(zrb: Zrb, session: str) -> str:
     return ", ".join(" ".join(row.split()) for row in rows)
 
 
-def test_generated_workflows(zrb: Zrb) -> None:
+def test_generated_workflows_run_what_was_planned(zrb: Zrb) -> None:
     program = Path(__file__).with_name("generated.py")
     done = zrb.run(str(program), "1000", "12", program="python")
     found = re.fullmatch(r"checked 12: (\d+) to run, (\d+) to skip\n", done.out)

@@ -23,7 +23,7 @@ def postgres_zrb(zrb: Zrb, new_postgres: str) -> Zrb:
 
 
 @only(lambda version: version < (2,) or version >= (3, 28))  # the oldest and newest suffice: zrb uses no database
-def test_on_postgresql(postgres_zrb: Zrb) -> None:
+def test_a_killed_session_on_postgresql_is_resumed_by_one_of_four(postgres_zrb: Zrb) -> None:
     zrb = postgres_zrb
     zrb.tasks("async def HALF(ctx): await hang('in-load')\n" + CHAIN)
     running = zrb.start("report", ZRB_STORE_SESSION="etl").reaches("in-load")

@@ -67,7 +67,7 @@ def will_run(zrb: Zrb, session: str, *args: str) -> set[str]:
 
 
 @pytest.mark.newest
-def test_plan_and_from(zrb: Zrb) -> None:
+def test_a_plan_with_from_says_what_a_resume_runs(zrb: Zrb) -> None:
     zrb.tasks(GRAPH)
     zrb.run("main", code=1, ZRB_STORE_SESSION="plan")
     before = zrb.db.read_bytes()

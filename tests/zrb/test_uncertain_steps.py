@@ -189,7 +189,7 @@ def main(ctx):
     assert zrb.stored("shop").status == "failed"
 
 
-def test_in_a_program(zrb: Zrb) -> None:
+def test_an_uncertain_step_is_raised_in_a_program_of_python(zrb: Zrb) -> None:
     killed_amid_the_step(zrb, MAIN.replace("CALL", "pay_once()"))
     program = zrb.folder / "program.py"
     program.write_text(

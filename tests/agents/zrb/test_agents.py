@@ -19,7 +19,7 @@ KILLS = 3
 
 
 @pytest.mark.promise(number=11)
-def test_random_kills(agents: Agents) -> None:
+def test_random_kills_repeat_no_completed_call(agents: Agents) -> None:
     """`make crash` kills two hundred agents."""
     agents.tasks("seed >> agent()\n")
     figures: list[Any] = []
@@ -33,7 +33,7 @@ HOSTILE = r"nul \x00 half a pair \ud800 red \x1b[31m"
 
 
 @pytest.mark.promise(number=11)
-def test_hostile_texts(agents: Agents) -> None:
+def test_hostile_texts_come_back_and_reach_no_terminal(agents: Agents) -> None:
     """They come back as they are, on both databases, and nothing of them reaches a terminal."""
     agents.tasks(
         f'BAD = "{HOSTILE}"\n'
@@ -93,7 +93,7 @@ def test_kills_of_each_kind(agents: Agents, kind: str) -> None:
 
 @pytest.mark.promise(number=11)
 @sqlite
-def test_a_fixed_conversation(agents: Agents) -> None:
+def test_a_conversation_with_a_fixed_name_resumes_from_its_steps(agents: Agents) -> None:
     """zrb's own checkpoint would be ahead of the steps, and its history would hold a call that was undone."""
     agents.tasks(
         """
@@ -160,7 +160,7 @@ agent(cls=Dying, tools=[kill_at(-1)], tool_factories=[], conversation_name="fixe
 
 @pytest.mark.promise(number=11)
 @sqlite
-def test_a_structured_result(agents: Agents) -> None:
+def test_a_structured_result_survives_a_kill_anywhere(agents: Agents) -> None:
     """The agent is killed amid each request, amid each call, and when it has its result."""
     agents.tasks(
         """
@@ -213,7 +213,7 @@ agent(cls=Typed, tools=[charge], tool_factories=[], model=FunctionModel(stream_f
 
 
 @sqlite
-def test_show_and_mark(agents: Agents) -> None:
+def test_mark_settles_a_lost_call_and_show_has_its_result(agents: Agents) -> None:
     agents.tasks("agent(tools=[kill_at(20)], tool_factories=[]).once_tools = ['charge']\n")
     agents.run("triage", code=-9, ROUNDS="4")
     agents.resume(code=1, ROUNDS="4")

@@ -33,7 +33,7 @@ agent(tools=[charge], tool_factories=[], model=TELLER)
 """
 
 
-def test_costs(agents: Agents) -> None:
+def test_show_has_the_costs_of_all_attempts(agents: Agents) -> None:
     agents.tasks(rounds() + RETRYING)
     agents.run("triage", code=-9)
     agents.resume()

@@ -307,7 +307,7 @@ agent(cls=Dying, tools=[kill_at(20)], tool_factories=[])
 
 
 @pytest.mark.parametrize("off", ["ZRB_STORE_AGENTS", "attribute"])
-def test_switched_off(agents: Agents, off: str) -> None:
+def test_an_agent_that_is_switched_off_stores_no_steps(agents: Agents, off: str) -> None:
     agents.tasks(plain() if off == "ZRB_STORE_AGENTS" else plain().rstrip() + ".store_agent = False\n")
     env: dict[str, Any] = {"ZRB_STORE_AGENTS": "off"} if off == "ZRB_STORE_AGENTS" else {}
     agents.run("triage", code=-9, ROUNDS="4", **env)

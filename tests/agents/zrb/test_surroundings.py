@@ -193,7 +193,7 @@ def test_steps_that_a_person_has_marked(agents: Agents, step: str, result: str |
     agents.twice()
 
 
-def test_show_and_diff(agents: Agents) -> None:
+def test_show_and_diff_have_tokens_and_what_a_rewind_changed(agents: Agents) -> None:
     """Tokens and time of each call; what a rewind to another model has left in queues."""
     agents.tasks("seed >> agent()\n")
     agents.run("triage", ROUNDS="3")
