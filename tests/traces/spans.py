@@ -14,7 +14,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-COUNTS = ("steps_from_store", "tasks_from_store")
+COUNTS = {"steps_from_store": "step", "tasks_from_store": "task"}
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,17 @@ class Seen:
 
     @property
     def line(self) -> str:
-        """`task load #2: completed, 3 steps from store`; without an end of ours, the name alone."""
+        """`task load #2: completed, 3 steps from the store`; without an end of ours, the name alone."""
         ours = {name.removeprefix("zrb_store."): value for name, value in self.attributes.items()}
         if "status" not in ours:
             return self.name
         number = f" #{ours['attempt']}" if "attempt" in ours else ""
-        counts = [f"{ours[name]} {name.replace('_', ' ')}" for name in COUNTS if name in ours]
+        counts = [_counted(ours[name], what) for name, what in COUNTS.items() if name in ours]
         return ", ".join([f"{self.name}{number}: {ours['status']}", *counts])
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)} from the store"
 
 
 def tree(spans: list[Seen]) -> str:

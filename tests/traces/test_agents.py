@@ -89,7 +89,7 @@ def test_an_agent_is_paid_once(programs: Programs, collector: Collector) -> None
         "        step desk: tool look c1 #1: failed\n"
         "          SELECT\n"
         "run triage: completed <- run triage\n"
-        "  task triage #2: completed, 4 steps from store\n"
+        "  task triage #2: completed, 4 steps from the store\n"
         "    invoke_agent desk\n"
         "      execute_tool look\n"
         "        step desk: tool look c1 #2: completed\n"

@@ -60,8 +60,8 @@ def test_a_workflow_that_is_killed_twice_and_resumed(programs: Programs, collect
         "  step page 1 #1: completed\n"
         "(lost)\n"
         "  step page 2 #2: completed\n"
-        "run etl: completed, 1 tasks from store <- (lost)\n"
-        "  task load #3: completed, 2 steps from store\n"
+        "run etl: completed, 1 task from the store <- (lost)\n"
+        "  task load #3: completed, 2 steps from the store\n"
         "    step page 3 #2: completed\n"
     )
     assert len({each.trace for each in collector.spans}) == 3
@@ -89,7 +89,7 @@ def test_a_script_and_a_consumer_without_any_code(programs: Programs, collector:
         "    step dump #1: completed\n"
         "    step upload #1: failed\n"
         "run backup: completed <- run backup\n"
-        "  task backup #2: completed, 1 steps from store\n"
+        "  task backup #2: completed, 1 step from the store\n"
         "    step upload #2: completed\n"
         "run inbox/files: completed\n"
         "process files #1: completed <- task backup, run inbox/files\n"
@@ -140,8 +140,8 @@ def test_zrb_in_zrb_is_one_trace(programs: Programs, collector: Collector) -> No
         "      task count #1: completed\n"
         "  task sum #1: failed\n"
         "    step add #1: completed\n"
-        "run sum: completed, 1 tasks from store <- run sum\n"
-        "  task sum #2: completed, 1 steps from store\n"
+        "run sum: completed, 1 task from the store <- run sum\n"
+        "  task sum #2: completed, 1 step from the store\n"
     )
     assert {each.service for each in collector.spans} == {"etl"}
     assert collector.named("run count").trace == collector.named("task inner").trace

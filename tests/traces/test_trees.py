@@ -40,8 +40,8 @@ def test_a_resume_is_a_trace_of_its_own_and_counts_what_comes_from_the_store(tra
         "    step page 1 #1: completed\n"
         "    step page 2 #1: completed\n"
         "    step prices #1: failed\n"
-        "run etl: completed, 1 tasks from store <- run etl\n"
-        "  task load #2: completed, 2 steps from store\n"
+        "run etl: completed, 1 task from the store <- run etl\n"
+        "  task load #2: completed, 2 steps from the store\n"
     )
     assert store.session("etl").record().traceparent is not None
 
