@@ -90,7 +90,7 @@ class Numbers(NamedTuple):
     name: str  # in JSON
     read: str  # `MODULE:FUNCTION` that reads them (`Read` of watch/stats.py)
     columns: tuple[str, ...]
-    family: tuple[str, str]  # of Prometheus: its name, and what it says
+    families: Mapping[str, str]  # of Prometheus: what each says
     details: str  # of the help of `stats`
 
 

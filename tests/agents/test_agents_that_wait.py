@@ -91,7 +91,7 @@ def test_a_session_waits_for_a_larger_budget(
     shown = command.ok("show", "s")
     assert "Answer: zrb-store approve s --budget tokens=N" in " ".join(shown.split())
     assert command("approve", "s", "c0-0").code == 3
-    assert "s has used " in command("approve", "s", "--budget", "tokens=110").err
+    assert "s needs a larger budget: 1" in command("approve", "s", "--budget", "tokens=110").err
     paid = len(desk.paid)
     assert command.ok("approve", "s", "--budget", "tokens=150") == "triage: the budget is 150 tokens\n"
     desk.start()

@@ -320,6 +320,8 @@ class TestPrometheus:
             "zrb_store_last_completed_timestamp_seconds": "gauge",
             "zrb_store_last_failure_timestamp_seconds": "gauge",
             "zrb_store_agent_tokens": "gauge",
+            "zrb_store_agent_cost_usd": "gauge",
+            "zrb_store_agent_unpriced_answers": "gauge",
         }
         assert all(family.documentation for family in families.values())
         assert samples("zrb_store_runs") == {

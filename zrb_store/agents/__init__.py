@@ -2,7 +2,7 @@
 
 `durable` is for a user's own agents; zrb's LLM tasks have theirs by llm_tasks/. `once.py` marks tools.
 
-    rows        kinds (of steps), step (which step of an agent), queries, settings
+    rows        kinds (of steps), step (which step of an agent), money, queries, settings
     runtime/    the steps of an agent while it runs
     llm_tasks/  hooks of zrb's LLM tasks, one run of their agent, the plan of a resume
     readers     notes (what steps did and cost), stats, conversation, view (it on a terminal and a page)
@@ -40,7 +40,8 @@ def durable(
     Args:
         once_tools: Names of tools that must not be repeated, or a mapping of names to policies, as for `once_tool`,
             whose marks are found.
-        budget: `tokens=N`: what the agents of the session may use over all its runs, instead of `ZRB_STORE_BUDGET`.
+        budget: `tokens=N`, `usd=2.50` or both: what the agents of the session may use over all its runs, instead of
+            `ZRB_STORE_BUDGET`.
         wait_for_approval: Let the session wait if a tool that requires an approval is called, or the budget is used up:
             `zrb-store approve` answers.
 
@@ -51,7 +52,7 @@ def durable(
     from zrb_store.agents.settings import budget_of  # late: the settings import the wings
 
     once = policies(once_tools, "once_tools")
-    tokens = budget_of(budget, "budget") if budget else None
+    limits = budget_of(budget, "budget") if budget else None
     try:
         from zrb_store.agents.runtime.capability import Durable  # late: these load pydantic-ai
         from zrb_store.agents.runtime.journal import Terms
@@ -63,4 +64,4 @@ def durable(
         except PackageNotFoundError:
             found = "it is not installed"
         raise ZrbStoreError(f"durable() needs pydantic-ai 2.36 or later ({found})") from None
-    return Durable(terms=Terms(once=once, budget=tokens, waits=wait_for_approval))
+    return Durable(terms=Terms(once=once, budget=limits, waits=wait_for_approval))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 
 from zrb_store import codec
-from zrb_store.agents.kinds import APPROVAL, BUDGET
-from zrb_store.agents.notes import agent_tokens, as_object, decisions
+from zrb_store.agents.kinds import APPROVAL, BUDGET, MODEL_REQUEST
+from zrb_store.agents.notes import Spent, answer_cost, as_object, decisions
 from zrb_store.agents.queries import decided, paid_since
+from zrb_store.agents.settings import Limits
 from zrb_store.agents.step import AgentStep
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument, ValueNotFound
@@ -25,8 +27,13 @@ def call_of(wait: Wait) -> str | None:
 def answer_to(wait: Wait) -> str:
     """Return the command that answers what an agent waits for, without the program."""
     if wait.kind == BUDGET:
-        return f"approve {shlex.quote(wait.session)} --budget tokens=N"
+        return f"approve {shlex.quote(wait.session)} --budget {_unit(wait)}=N"
     return f"approve {shlex.join([wait.session, str(call_of(wait))])}"
+
+
+def _unit(wait: Wait) -> str:
+    """Return what a larger budget must name: `tokens` or `usd`."""
+    return str(json.loads(wait.attributes or "{}").get("unit", "tokens"))
 
 
 def questions(database: Database, session: SessionRecord) -> list[Wait]:
@@ -56,10 +63,12 @@ def answer(
     if len(found) > 1 and not budget:
         raise InvalidArgument(f"session {session.name} waits for several calls: name one of {listed}")
     if budget:
-        paid = paid_since(database, session.name, 0)
-        used = sum(agent_tokens(kind, codec.to_json(data or "null")) or 0 for _, kind, data in paid)
-        if used >= int(str(value["tokens"])):
-            raise InvalidArgument(f"session {session.name} has used {used:,} tokens: give it a larger budget")
+        paid = [answer for _, kind, answer in paid_since(database, session.name, 0) if kind == MODEL_REQUEST]
+        spent = sum((answer_cost(codec.to_json(answer or "null")) for answer in paid), Spent())
+        if used := Limits.of(dict(value)).used_up(spent):
+            raise InvalidArgument(f"session {session.name} needs a larger budget: {used.why}")
+        if lacking := {*map(_unit, found)} - value.keys():
+            raise InvalidArgument(f"session {session.name} needs a larger budget in {', '.join(sorted(lacking))}")
     for each in found:
         push(database, each.session, str(each.queue), codec.encode(value), None)
     return found

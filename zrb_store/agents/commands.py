@@ -7,12 +7,13 @@ from collections.abc import Iterable
 import click
 
 from zrb_store.agents import approve as operations
-from zrb_store.agents.settings import budget_of
+from zrb_store.agents.settings import Limits, budget_of
 from zrb_store.cli import arguments, completion
 from zrb_store.cli.command import command
 from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
 from zrb_store.masking import one_line
+from zrb_store.records import JsonValue
 from zrb_store.render.printing import echo
 from zrb_store.store import open_store
 
@@ -39,11 +40,11 @@ def calls(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
 @click.option("--reason", metavar="TEXT", help="Why, for the agent.")
 @click.option(
     "--budget",
-    metavar="tokens=N",
+    metavar="tokens=N,usd=N",
     type=lambda text: budget_of(text or "=", "--budget"),
-    help="Let the agents of the session use this many tokens in all.",
+    help="Let the agents of the session use this many tokens, dollars or both in all.",
 )
-def approve(session: str, call: str | None, deny: bool, reason: str | None, budget: int | None) -> None:
+def approve(session: str, call: str | None, deny: bool, reason: str | None, budget: Limits | None) -> None:
     if budget is not None and (call or deny or reason):
         raise click.UsageError("--budget answers no call: give it alone")
     if reason and not deny:
@@ -51,8 +52,8 @@ def approve(session: str, call: str | None, deny: bool, reason: str | None, budg
     answer = {"kind": "denied", "reason": reason or ""} if deny else {"kind": "approved"}
     with open_store() as store:
         found = session_names.resolve(store.database, session, exact=True)
-        value = answer if budget is None else {"tokens": budget}
+        value: dict[str, JsonValue] = {**answer} if budget is None else budget.to_json()
         for each in operations.answer(store.database, found, call, value, budget=budget is not None):
             asked = operations.call_of(each)
-            said = f"{asked} {answer['kind']}: {each.say}" if budget is None else f"the budget is {budget:,} tokens"
+            said = f"{asked} {answer['kind']}: {each.say}" if budget is None else f"the budget is {budget.text()}"
             echo(one_line(f"{each.task}: {said}"))

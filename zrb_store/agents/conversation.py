@@ -9,9 +9,11 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from itertools import groupby
 
 from zrb_store.agents.kinds import APPROVAL, DEFERRED, MODEL_REQUEST, OF_CONVERSATION, PROMPT, TOOL_CALL
+from zrb_store.agents.money import plain_amount
 from zrb_store.agents.notes import (
     AgentCosts,
     amount,
@@ -22,6 +24,7 @@ from zrb_store.agents.notes import (
     plain,
     text_of,
     tokens,
+    usd,
 )
 from zrb_store.agents.step import AgentStep
 from zrb_store.codec.compare import Difference
@@ -55,6 +58,7 @@ class Turn:
     call: str | None = None  # the model's id of the call
     at: int | None = None  # when its step ended, in microseconds; None for what the agent started with
     tokens: tuple[int, int] | None = None  # of an answer, at its first turn: sent and given
+    usd: Decimal | None = None  # what an answer has cost, at its first turn, if its price was known
     model: str | None = None  # its name, of an answer, at its first turn
     from_store: bool = False  # whether a later attempt, or a fork, used it again
     live_context: str | None = None  # what zrb added to a message of the user
@@ -69,7 +73,7 @@ class Turn:
     @property
     def notes(self) -> list[str]:
         """What else is known of it."""
-        spent = [self.model or "", amount(*self.tokens)] if self.tokens else []
+        spent = [self.model or "", amount(*self.tokens, self.usd)] if self.tokens else []
         of = self.call if self.tool is None else None  # what was decided about several calls, for example
         return [*filter(None, (*spent, of)), *["from the store"] * self.from_store]
 
@@ -86,8 +90,9 @@ class Turn:
     def to_json(self) -> JsonObject:
         given, answered = self.tokens or (None, None)
         of_call = pick(self, "tool", "arguments", "call")
+        cost: JsonObject = {"usd": None if self.usd is None else plain_amount(self.usd)}
         shown = pick(self, "role", "text", "model", "from_store", "live_context", "agent", "history")
-        return {**shown, **of_call, "at": iso(self.at), "input_tokens": given, "output_tokens": answered}
+        return {**shown, **of_call, "at": iso(self.at), "input_tokens": given, "output_tokens": answered, **cost}
 
     def compared(self) -> JsonValue:
         """Return what `diff` compares of it."""
@@ -197,7 +202,7 @@ def _of_step(step: ShownStep, of: str, own: AgentStep) -> Iterator[Turn]:
         for place, turn in enumerate(_of_messages([response])):
             turn = replace(turn, at=at, from_store=again)
             model = str(as_object(response).get("model_name"))
-            yield turn if place else replace(turn, tokens=tokens(result), model=model)
+            yield turn if place else replace(turn, tokens=tokens(result), usd=usd(result), model=model)
     elif of == MODEL_REQUEST and kind == "refused":
         yield replace(by, text=f"[refused: {result.get('text', '')}]", from_store=False)
     elif of in (MODEL_REQUEST, TOOL_CALL) and kind is None:  # what a person has marked

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from zrb_store.agents.kinds import APPROVAL, DEFERRED, KINDS, MODEL_REQUEST, PROMPT, TOOL_CALL
+from zrb_store.agents.money import dollars, plain_amount, stored_amount
 from zrb_store.agents.step import AgentStep, OfKind
 from zrb_store.records import AttemptRecord, JsonObject, JsonValue
 
@@ -63,7 +65,7 @@ def _note(of: str, own: AgentStep, result: Object) -> str:
     kind, changed = str(result.get("kind")), str(result.get("changed") or "")
     if of == MODEL_REQUEST and kind == "answer" and "response" in result:
         model = as_object(result["response"]).get("model_name")
-        parts = [str(model or ""), amount(*tokens(result)), changed]
+        parts = [str(model or ""), amount(*tokens(result), usd(result)), changed]
         return f"model {own.number}: {', '.join(filter(None, parts))}"
     if of == MODEL_REQUEST and kind == "refused":
         return f"model {own.number}: refused: {_first_line(str(result.get('text', '')))}"
@@ -150,9 +152,14 @@ def tokens(result: Object) -> tuple[int, int]:
     return given if type(given) is int else 0, answered if type(answered) is int else 0
 
 
-def amount(given: int, answered: int) -> str:
-    """Say how many tokens there are."""
-    return f"{given:,} in / {answered:,} out tokens"
+def usd(result: Object) -> Decimal | None:
+    """Return what an answer has cost in dollars; None if no price was known."""
+    return stored_amount(as_object(result.get("cost")).get("usd"))
+
+
+def amount(given: int, answered: int, cost: Decimal | None = None) -> str:
+    """Say how many tokens there are, and what they cost."""
+    return f"{given:,} in / {answered:,} out tokens" + (f", {dollars(cost)}" if cost is not None else "")
 
 
 def _message(result: Object) -> str:
@@ -173,14 +180,37 @@ class Spent(NamedTuple):
     input_tokens: int = 0
     output_tokens: int = 0
     tool_calls: int = 0
+    usd: Decimal = Decimal()  # of the answers whose price was known
+    priced_answers: int = 0
+    unpriced_models: frozenset[str] = frozenset()  # whose answers had no price
 
     def __add__(self, other: object) -> Spent:  # not as a tuple
-        return Spent._make(map(sum, zip(self, other, strict=True))) if isinstance(other, Spent) else NotImplemented
+        if not isinstance(other, Spent):
+            return NotImplemented
+        return Spent(
+            *(self.answers + other.answers, self.input_tokens + other.input_tokens),
+            *(self.output_tokens + other.output_tokens, self.tool_calls + other.tool_calls),
+            *(self.usd + other.usd, self.priced_answers + other.priced_answers),
+            self.unpriced_models | other.unpriced_models,
+        )
+
+    @property
+    def money(self) -> str:
+        """What is known of its cost in dollars; empty if no answer has a price."""
+        if not self.priced_answers:
+            return ""
+        priced = f"partly priced: {self.priced_answers} of {self.answers} answers"
+        partly = f", {priced}, not {', '.join(sorted(self.unpriced_models))}" if self.unpriced_models else ""
+        return dollars(self.usd) + partly
+
+    def to_json(self) -> JsonObject:
+        return {**self._asdict(), "usd": plain_amount(self.usd), "unpriced_models": sorted(self.unpriced_models)}
 
     def text(self) -> str:
-        """Return it as people read it, such as `3 answers (3,310 in / 240 out tokens) and 2 tool calls`."""
+        """Return it as people read it, such as `3 answers (3,310 in / 240 out tokens, $0.0206) and 2 tool calls`."""
         answers = f"{self.answers} answer{'s' * (self.answers != 1)}"
-        of_answers = f"{answers} ({amount(self.input_tokens, self.output_tokens)})"
+        in_all = ", ".join(filter(None, (amount(self.input_tokens, self.output_tokens), self.money)))
+        of_answers = f"{answers} ({in_all})"
         calls = f"{self.tool_calls} tool call{'s' * (self.tool_calls != 1)}"
         return " and ".join([of_answers] * bool(self.answers) + [calls] * bool(self.tool_calls))
 
@@ -203,7 +233,7 @@ class AgentCosts(NamedTuple):
         return AgentCosts._make(map(Spent.__add__, self, other)) if isinstance(other, AgentCosts) else NotImplemented
 
     def to_json(self) -> JsonObject:
-        return {name: spent._asdict() for name, spent in self._asdict().items()}
+        return {name: spent.to_json() for name, spent in self._asdict().items()}
 
     def text(self) -> str:
         """Return it in one line; empty if no answer was paid or used again."""
@@ -244,7 +274,12 @@ def costs_of_step(attempts: Results, last_id: int | None, agents: Collection[str
 
 def answer_cost(result: JsonValue) -> Spent:
     """Return the cost of a model's answer, which is the result of its step; nothing if it is none."""
-    return Spent(1, *tokens(as_object(result))) if _kind(result) == "answer" else Spent()
+    if _kind(result) != "answer":
+        return Spent()
+    answer = as_object(result)
+    cost, model = usd(answer), str(as_object(answer.get("response")).get("model_name"))
+    of_price = (Decimal(), 0, frozenset([model])) if cost is None else (cost, 1)
+    return Spent(1, *tokens(answer), 0, *of_price)
 
 
 def agent_tokens(kind: str, result: JsonValue) -> int | None:

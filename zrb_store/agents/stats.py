@@ -1,4 +1,4 @@
-"""What `stats` tells of the agents of tasks: the tokens that were paid, used again and thrown away."""
+"""What `stats` tells of the agents of tasks: tokens and dollars that were paid, used again and thrown away."""
 
 from __future__ import annotations
 
@@ -26,16 +26,26 @@ class Tokens(NamedTuple):
         return bool(self.costs.text())
 
     def to_json(self) -> JsonTree:
-        of = self.costs._asdict().items()
-        return {name: {"input": spent.input_tokens, "output": spent.output_tokens} for name, spent in of}
+        return {name: _numbers(spent) for name, spent in self.costs._asdict().items()}
 
     def cells(self) -> list[str]:
-        return [f"{spent.input_tokens + spent.output_tokens:,}" for spent in self.costs]
+        totals = [(f"{spent.input_tokens + spent.output_tokens:,}", spent.money) for spent in self.costs]
+        return [f"{tokens} ({money})" if money else tokens for tokens, money in totals]
 
-    def samples(self) -> Iterator[tuple[dict[str, str], float]]:
+    def samples(self, family: str) -> Iterator[tuple[dict[str, str], float]]:
         for kind, spent in self.costs._asdict().items():
-            yield {"kind": kind, "direction": "input"}, spent.input_tokens
-            yield {"kind": kind, "direction": "output"}, spent.output_tokens
+            if family == "agent_tokens":
+                yield {"kind": kind, "direction": "input"}, spent.input_tokens
+                yield {"kind": kind, "direction": "output"}, spent.output_tokens
+            elif family == "agent_cost_usd":
+                yield {"kind": kind}, float(spent.usd)
+            else:
+                yield {"kind": kind}, spent.answers - spent.priced_answers
+
+
+def _numbers(spent: Spent) -> JsonTree:
+    of_money = {name: spent.to_json()[name] for name in ("answers", "usd", "priced_answers", "unpriced_models")}
+    return {"input": spent.input_tokens, "output": spent.output_tokens, **of_money}
 
 
 def costs_of_tasks(

@@ -36,8 +36,8 @@ WING = Wing(
         ),
         Setting(
             "ZRB_STORE_BUDGET",
-            "`tokens=N`: what the agents of a session may use over all its runs, before it "
-            "[ends or waits](../how-to/agents.md#budgets-and-approvals)",
+            "`tokens=N`, `usd=2.50` or both, with a comma: what the agents of a session may use over all its runs, "
+            "before it [ends or waits](../how-to/agents.md#budgets-and-approvals)",
             None,
             "no limit",
             after="ZRB_STORE_CHANGED_REQUEST",
@@ -67,13 +67,16 @@ WING = Wing(
         name="tokens",
         read=f"{__package__}.stats:costs_of_tasks",
         columns=("paid", "used again", "thrown away"),
-        family=(
-            "agent_tokens",
-            "Tokens of a task's agents: paid, used again from the store, and thrown away by a give-back.",
-        ),
+        families={
+            "agent_tokens": "Tokens of a task's agents: paid, used again from the store, and thrown away by a "
+            "give-back.",
+            "agent_cost_usd": "Dollars that a task's agents cost, as far as their answers have a price.",
+            "agent_unpriced_answers": "Answers of models to a task's agents that have no price.",
+        },
         details="If there are agents, PAID is the sum of tokens that their models were sent and gave, USED AGAIN that "
         "of the stored answers that the last attempt or a fork used instead, and THROWN AWAY that of paid answers, "
-        "given back since. The cost of a request whose answer never came is not known.",
+        "given back since. An amount of dollars follows if the models have a price. The cost of a request whose answer "
+        "never came is not known.",
     ),
     task_classes=frozenset({"LLMTask", "LLMChatTask"}),
     task_hooks=f"{__package__}.llm_tasks.hooks:install",

@@ -36,8 +36,8 @@ def prometheus_lines(stats: Sequence[TaskStats]) -> Iterator[str]:
         yield "_sum", {}, seconds(one.total)
         yield "_count", {}, one.completed
 
-    def of_wing(name: str) -> Callable[[TaskStats], Iterator[_Sample]]:
-        return lambda one: (("", *each) for each in (one.added[name].samples() if one.added.get(name) else ()))
+    def of_wing(name: str, family: str) -> Callable[[TaskStats], Iterator[_Sample]]:
+        return lambda one: (("", *each) for each in (one.added[name].samples(family) if one.added.get(name) else ()))
 
     # Numbers are gauges, since `prune` lowers them; errors are no labels.
     yield from family("runs", "gauge", "Runs of a task by how they ended; running if they have not.", runs)
@@ -53,8 +53,8 @@ def prometheus_lines(stats: Sequence[TaskStats]) -> Iterator[str]:
         "last_failure_timestamp_seconds", failed, lambda one: one.last_failure.at if one.last_failure else None
     )
     for each in numbers():
-        name, purpose = each.family
-        yield from family(name, "gauge", purpose, of_wing(each.name))
+        for name, purpose in each.families.items():
+            yield from family(name, "gauge", purpose, of_wing(each.name, name))
 
 
 def _label_value(text: str) -> str:

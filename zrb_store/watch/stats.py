@@ -60,8 +60,8 @@ class Added(Protocol):
     def cells(self) -> list[str]:
         """Return it as columns of the table."""
 
-    def samples(self) -> Iterable[tuple[dict[str, str], float]]:
-        """Return it as Prometheus gets it: numbers with labels."""
+    def samples(self, family: str) -> Iterable[tuple[dict[str, str], float]]:
+        """Return what Prometheus gets in one of its families: numbers with labels."""
 
 
 Read: TypeAlias = Callable[[Transaction, str | None, int | None], Iterable[tuple[_Key, Added]]]

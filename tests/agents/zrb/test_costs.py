@@ -11,7 +11,7 @@ from tests.agents.zrb.tasks import rounds
 from tests.support.sessions import check
 from zrb_store import open_store
 from zrb_store.agents.conversation import conversation
-from zrb_store.agents.notes import AgentCosts
+from zrb_store.agents.notes import AgentCosts, Spent
 from zrb_store.inspect.log import log
 from zrb_store.inspect.show import open_session
 from zrb_store.records import whole
@@ -55,11 +55,12 @@ def test_show_has_the_costs_of_all_attempts(agents: Agents) -> None:
             errors = [attempt.record.error for attempt in session_log.attempts if attempt.record.error]
     assert (costs.paid.answers, costs.paid.tool_calls) == (10, 9)
     assert (costs.thrown_away.answers, costs.thrown_away.tool_calls) == (5, 4)
-    assert costs.used_again == (0, 0, 0, 0)  # the last attempt has paid for everything
+    assert costs.used_again == Spent()  # the last attempt has paid for everything
     executions = {step["name"]: step["executions"] for step in shown["tasks"][0]["steps"]}
     assert (executions["tool charge c1"], executions["tool charge c2"]) == (2, 3)
     tokens = check("task_stats", stats.to_json())["tokens"]
-    assert tokens["paid"] == {"input": costs.paid.input_tokens, "output": costs.paid.output_tokens}
+    of_money = {"answers": 10, "usd": "0", "priced_answers": 0, "unpriced_models": ["function::one_at_a_time"]}
+    assert tokens["paid"] == {"input": costs.paid.input_tokens, "output": costs.paid.output_tokens, **of_money}
     assert 0 < tokens["thrown_away"]["input"] < tokens["paid"]["input"]
     told = agents.run("xcom", "report", agents.session)
     assert "tool charge c1 (2 executions)" in told  # not attempts, of which there are more

@@ -16,10 +16,11 @@ from pydantic_ai.messages import ToolCallPart
 
 from zrb_store import codec
 from zrb_store.agents.kinds import BUDGET
-from zrb_store.agents.notes import agent_tokens
+from zrb_store.agents.notes import Spent, answer_cost, as_object
 from zrb_store.agents.queries import paid_since
 from zrb_store.agents.runtime.digests import digest
 from zrb_store.agents.runtime.stored import Data, Mode, NotReadable, storable
+from zrb_store.agents.settings import Limits, UsedUp
 from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import stored_step
 from zrb_store.attempt.waits import answers_in
@@ -29,7 +30,6 @@ from zrb_store.masking import ErrorText, mask_text
 from zrb_store.names import numbered, quoted
 from zrb_store.queries.steps import NewStep, StepKey
 from zrb_store.queries.waits import drop_other_answers
-from zrb_store.records import JsonValue
 
 _RESULTS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
 _MOST = 1000  # characters of a call that a person is asked about
@@ -115,38 +115,44 @@ class Budget:
     """The budget of a session, as one attempt of it sees that.
 
     Args:
-        tokens: How many tokens may be used. A person may have raised it.
+        limits: What may be used. A person may have raised it.
         waits: Whether the session waits for a larger one, rather than that the task ends.
     """
 
-    def __init__(self, attempt: Attempt, tokens: int, *, waits: bool) -> None:
+    def __init__(self, attempt: Attempt, limits: Limits, *, waits: bool) -> None:
         self._attempt = attempt
-        self._tokens = tokens
+        self._limits = limits
         self._waits = waits
-        self._used = self._tick = 0
+        self._spent, self._tick = Spent(), 0
 
     def is_used(self) -> bool:
         """Whether it is used up by the answers that were paid until now."""
+        return self.used_up() is not None
+
+    def used_up(self) -> UsedUp | None:
+        """Return what of it is used up by the answers that were paid until now."""
         for tick, kind, result in paid_since(self._attempt.database, self._attempt.session, self._tick):
             self._tick = tick
             data = codec.to_json(result or "null")
             if kind == BUDGET:
-                raised: JsonValue = data.get("tokens") if type(data) is dict else data
-                self._tokens = max(self._tokens, raised if type(raised) is int else 0)
+                self._limits = self._limits.raised(Limits.of(as_object(data)))
             else:
-                self._used += agent_tokens(kind, data) or 0
-        return self._used >= self._tokens
+                self._spent += answer_cost(data)
+        return self._limits.used_up(self._spent)
 
     def refuse_or_wait(self) -> None:
         """Raise an error, or end the attempt until a person raises the budget, if it is used up."""
         attempt = self._attempt
-        while self.is_used():
-            state = f"{self._used:,} tokens are used, and the budget is {self._tokens:,}"
+        while used := self.used_up():
             if not self._waits:
                 raise BudgetUsed(
-                    f"{attempt.task}: {state}: start it again with a larger one, such as tokens={2 * self._used} (in "
-                    "ZRB_STORE_BUDGET, or where the task or the agent has its own)"
+                    f"{attempt.task}: {used.why}: start it again with a larger one, such as "
+                    f"{self._limits.larger(self._spent)} (in ZRB_STORE_BUDGET, or where the task or the agent "
+                    "has its own)"
                 )
             names = (numbered("budget of agents", number) for number in count(1))
             name = next(name for name in names if not stored_step(attempt, StepKey(BUDGET, name)))
-            answers_in(attempt, [NewStep(name, None, kind=BUDGET, awaited_queue=_queue(attempt, "budget"), say=state)])
+            unit = json.dumps({"unit": used.unit})
+            queue = _queue(attempt, "budget")
+            new = NewStep(name, None, kind=BUDGET, attributes=unit, awaited_queue=queue, say=used.why)
+            answers_in(attempt, [new])

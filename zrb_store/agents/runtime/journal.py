@@ -48,6 +48,7 @@ from zrb_store.agents.runtime.stored import (
     refusal_of,
     summary,
 )
+from zrb_store.agents.settings import Limits
 from zrb_store.agents.step import AgentStep
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import ExactStep, open_exact, steps_before, stored_step
@@ -107,7 +108,7 @@ class Terms(NamedTuple):
     is_private: bool = False  # whether neither prompts nor answers are stored
     on_change: OnChange = "rerun"
     setting: str = "`ZRB_STORE_CHANGED_REQUEST={}` at the next start"  # how a person sets another one in place of `{}`
-    budget: int | None = None  # the tokens that the agents of the session may use
+    budget: Limits | None = None  # what the agents of the session may use
     waits: bool = False  # whether the session waits for what a person has to decide
     once: Mapping[str, OncePolicy] = MappingProxyType(
         {}

@@ -29,6 +29,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from zrb_store import codec, register_codec
 from zrb_store.agents.runtime.digests import digest, plain
+from zrb_store.agents.runtime.prices import cost_of
 from zrb_store.codec import Encoded
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.masking import ErrorText, error_text, mask_named, mask_printed, mask_texts
@@ -80,8 +81,10 @@ def read_prompt(stored: Any) -> Prompt | None:
 def dump_response(response: ModelResponse, mode: Mode) -> Data:
     """Return an answer as it is stored."""
     data = _RESPONSE.dump_python(response, mode=mode)
+    cost = cost_of(response)
     # As a text: no other part of most answers needs a tag, and pydantic reads both.
-    return {"kind": "answer", "response": {**data, "timestamp": response.timestamp.isoformat()}}
+    answer = {"kind": "answer", "response": {**data, "timestamp": response.timestamp.isoformat()}}
+    return answer if cost is None else {**answer, "cost": cost}
 
 
 def encoded_messages(dump: Dump, limit: int) -> Stored:
@@ -146,7 +149,7 @@ def _is_of_pydantic_ai(kind: Any) -> TypeGuard[type[Exception]]:
 
 def summary(data: Data) -> Encoded:
     """Return what is stored of a result whose content may not be: its kind, and of an answer the model and the cost."""
-    found: Data = {name: data[name] for name in ("kind", "changed") if name in data}
+    found: Data = {name: data[name] for name in ("kind", "changed", "cost") if name in data}
     if "response" in data:
         found["response"] = {name: data["response"][name] for name in ("model_name", "usage")}
     return codec.encode(found)._replace(restorable=False)
