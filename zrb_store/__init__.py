@@ -50,7 +50,7 @@ Each error is a `ZrbStoreError`, whose message says what to do. The reference is
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, overload
 
 from zrb_store import errors
 
@@ -209,7 +209,9 @@ class _Steps:
 
         return WithOptions(run, CallOptions.of(retries, retry_after, timeout, once))
 
-    def transaction(self, engine: Any, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    def transaction(
+        self, engine: Any, name: str, function: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Run a step as a transaction of a PostgreSQL or SQLite database: what it changes there is there once.
 
         The changes are committed with a row of the table `zrb_store_done`, which names the step. If the process dies

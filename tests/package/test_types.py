@@ -19,6 +19,8 @@ pytestmark = pytest.mark.needs("agents")  # which has some of the names
 PROGRAM = """
 import asyncio
 
+from sqlalchemy import Connection, Engine
+
 import zrb_store
 from zrb_store import Run, step
 
@@ -31,12 +33,19 @@ async def ask(question: str) -> str:
     return ""
 
 
-def work(run: Run) -> None:
+def load(connection: Connection, rows: list[str]) -> int:
+    return 0
+
+
+def work(run: Run, shop: Engine) -> None:
     rows: list[str] = step("page", fetch, 3, size=5)
     rows = run.task.options(retries=3, retry_after=[1, 10])("page", fetch, 3)
     rows = step.options(once=True)("page", fetch, 3)
     rows = step("page", fetch, 3, once=True)
     answer: str = asyncio.run(run.task("ask", ask, "why"))
+    count: int = step.transaction(shop, "load", load, rows)
+    step.transaction(shop, "load", load)  # refused
+    run.task.transaction(shop, "load", load, 3)  # refused
     step("page", fetch, "3")  # refused
     run.task("page", fetch)  # refused
     step.options(retries=1)("page", fetch, 3, page=4)  # refused

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from zrb_store import codec, settings
 from zrb_store.attempt.caller import Caller
@@ -82,7 +82,9 @@ class StepCaller:
         """Return this with options, as `step.options` does."""
         return WithOptions(self._owner.steps.run, CallOptions.of(retries, retry_after, timeout, once))
 
-    def transaction(self, engine: Any, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    def transaction(
+        self, engine: Any, name: str, function: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Run a step as a transaction of a PostgreSQL or SQLite database, as `step.transaction` does."""
         run = needed("step_transaction", "step.transaction")
         return run(self._owner, engine, name, function, args, kwargs)  # type: ignore[no-any-return]

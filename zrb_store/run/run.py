@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, surrounding_attempt
@@ -82,7 +82,9 @@ class TaskCaller:
         """
         return WithOptions(self._run, CallOptions.of(retries, retry_after, timeout))
 
-    def transaction(self, engine: Any, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    def transaction(
+        self, engine: Any, name: str, function: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Run a task of one step, as `step.transaction` does, with the same name. It takes no coroutine function."""
         if is_async(function):
             raise InvalidArgument(
