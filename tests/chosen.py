@@ -140,8 +140,10 @@ def is_quick(item: pytest.Function) -> bool:
     if {"shell", *POSTGRES_FIXTURES}.intersection(item.fixturenames):
         return False
     parameters = parameters_of(item)
-    texts = [value for value in parameters.values() if isinstance(value, str)]
-    return "postgresql" not in texts and parameters.get("release") in (None, RELEASES[-1])
+    databases = [value.split("+") for value in parameters.values() if isinstance(value, str)]
+    if any("postgresql" in names and {*names} <= {*DATABASES} for names in databases):
+        return False
+    return parameters.get("release") in (None, RELEASES[-1])
 
 
 def is_pooled(item: pytest.Function) -> bool:

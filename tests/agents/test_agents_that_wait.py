@@ -230,6 +230,7 @@ def test_an_agent_asks_after_another_one_has_let_the_session_wait(store: Store) 
     assert errors == [asyncio.CancelledError]
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 def test_agents_that_are_gathered_end_without_a_word(
     store: Store, command: Commands, caplog: pytest.LogCaptureFixture

@@ -212,6 +212,7 @@ class Tickets:
     at: float
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 def test_deps_of_any_kind(store: Store) -> None:
     """They are neither used up nor walked for ever; if they change by themselves, nothing is paid in silence."""

@@ -43,6 +43,7 @@ async def gathered(agent: Any) -> str:
     return " and ".join(await asyncio.gather(*(run_stream(agent) for _ in range(2))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "visit"), [(run, 3), (run_stream, 4), (iterate, 5), (gathered, 9)])
 def test_a_process_is_killed_between_requests(
     location: str, tmp_path: Path, way: Callable[[Any], Coroutine[Any, Any, str]], visit: int
@@ -280,6 +281,7 @@ def in_turn(desk: Desk, *messages: str, **more: Any) -> Any:
     return work
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 @pytest.mark.parametrize("policy", ["rerun", "reuse", "stop"], indirect=True)
 def test_a_run_that_is_no_stored_one(store: Store, policy: str) -> None:
@@ -319,6 +321,7 @@ def test_a_new_run_makes_no_call_that_must_not_be_repeated(store: Store) -> None
     assert calls == [0, 1] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 def test_deps_that_change_by_themselves(store: Store) -> None:
     """A single run may be the same. Several with one message are told apart by their deps, in any order."""

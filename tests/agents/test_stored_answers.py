@@ -150,6 +150,7 @@ def test_an_image_is_the_same_when_it_comes_back() -> None:
     assert sent(again.message) != sent(["Look.", BinaryContent(b"\x89PNG\xfe", media_type="image/png")])
 
 
+@pytest.mark.slow
 def test_a_release_of_pydantic_ai_that_lacks_a_class_of_content() -> None:
     """As 2.27, which zrb 2.65 has: its LLM tasks run, and are stored."""
     code = "from pydantic_ai import messages; del messages.BinaryAudio; import zrb_store.agents.runtime.stored"

@@ -112,6 +112,7 @@ def unavailable() -> ModelHTTPError:
     return ModelHTTPError(503, "gpt", {"error": "overloaded"})
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=20)
 @pytest.mark.parametrize("way", [ask, stream, iterate])
 def test_a_loop_over_runs(desk: Desk, way: Callable[[Any], Coroutine[Any, Any, str]]) -> None:

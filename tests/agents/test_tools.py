@@ -64,6 +64,7 @@ def test_arguments_are_compared_as_the_model_gave_them(store: Store, visit: int,
     assert desk.paid == ["0", "charge 0", "1", "charge 1", "2"]
 
 
+@pytest.mark.slow
 def test_calls_in_threads_end_before_a_script_that_is_interrupted(location: str) -> None:
     """Their results are stored, although several run at the same time."""
     desk, number = Desk(), 3

@@ -51,6 +51,7 @@ async def ask(ctx: RunContext[Any], name: str) -> object:
     return {"set": {name}, "other": Receipt()}.get(name, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("visit", [0, 4, 5, 6, 8, 9])
 def test_what_agents_inside_tools_have_used_is_used(store: Store, visit: int) -> None:
     """Several work at the same time, and two agents at the top share one usage."""

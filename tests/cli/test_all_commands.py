@@ -80,6 +80,7 @@ def test_odd_settings_are_named(command: Commands, monkeypatch: pytest.MonkeyPat
     assert setting in result.err
 
 
+@pytest.mark.slow
 def test_a_working_directory_that_was_deleted(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
@@ -118,6 +119,7 @@ def test_streams_that_are_closed_or_full(tmp_path: Path, words: str, code: int, 
     assert message in done.stderr
 
 
+@pytest.mark.slow
 def test_a_value_whose_reader_is_gone_is_named(tmp_path: Path) -> None:
     with open_store(tmp_path / "x.db") as store:
         store.session("s").xcom["q"].push(1)

@@ -234,6 +234,7 @@ def test_inside_a_task_they_belong_to_the_attempt(
     assert changes(store) == [], "the attempt already records who did it"
 
 
+@pytest.mark.slow
 def test_waiting_ends_with_the_attempt(command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with store.session("s").run() as run:
         attempt = run.begin("load")

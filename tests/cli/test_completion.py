@@ -141,6 +141,7 @@ MAY_FOLLOW: dict[str, list[str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.needs("shell", "watch", "page", "transfer", "replay")
 def test_each_line_is_completed_with_what_may_follow(shop: Store, complete: Callable[[str], list[str]]) -> None:
     assert {line: complete(line) for line in MAY_FOLLOW} == MAY_FOLLOW
@@ -150,6 +151,7 @@ def test_names_are_given_as_they_are(shop: Store, complete: Callable[[str], list
     assert sorted(complete("show box ")) == sorted(ODD)
 
 
+@pytest.mark.slow
 def test_only_dead_values_are_requeued_and_live_and_delayed_ones_dropped_too(
     shop: Store, complete: Callable[[str], list[str]]
 ) -> None:
@@ -247,6 +249,7 @@ def test_abbreviations_are_offered_to_commands_that_take_them(command: Commands,
 MAIN = "from zrb_store.cli import completion, main; completion.DEADLINE = 600; main()"
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 @pytest.mark.needs("shell")
 def test_consume_takes_no_abbreviation(location: str) -> None:
@@ -272,6 +275,7 @@ def ask(*words: str, url: str | Path, code: str = MAIN) -> str:
     return process.stdout
 
 
+@pytest.mark.slow
 def test_an_answer_needs_no_slow_import(store: Store, location: str) -> None:
     store.session("s").xcom["q"].push(1)
     code = (
@@ -282,6 +286,7 @@ def test_an_answer_needs_no_slow_import(store: Store, location: str) -> None:
     assert ask("show", "s", url=location, code=code) == f"words\ns\n{slow}"
 
 
+@pytest.mark.slow
 def test_a_question_neither_creates_nor_changes_a_store(tmp_path: Path) -> None:
     missing = tmp_path / "no" / "store.db"
     assert ask("show", "", url=missing) == "words\n"
@@ -307,6 +312,7 @@ def test_a_store_that_cannot_be_read_is_no_error(
     assert [answer.err for answer in answers] == ["", ""]
 
 
+@pytest.mark.slow
 def test_a_locked_store_is_no_error(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with open_store(path) as store:
@@ -328,6 +334,7 @@ def test_a_server_that_does_not_answer_is_no_error() -> None:
     assert ask("show", "", url=f"postgresql+psycopg://u:secret-word@127.0.0.1:{port}/x", code=HASTY) in ("", "words\n")
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_an_answer_for_ever(tmp_path: Path) -> None:
     code = (
         "import time; from zrb_store import store; store.open_store = lambda *_, **__: time.sleep(3600); "

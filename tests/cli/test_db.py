@@ -73,6 +73,7 @@ def test_a_missing_store_is_reported_and_not_created(command_without_store: Comm
         assert (result.code, "there is no store" in result.err) == (69, True)
 
 
+@pytest.mark.slow
 def test_upgrade_makes_a_store(command_without_store: Commands) -> None:
     assert command_without_store.ok("db", "upgrade") == f"created at revision {REVISION}\n"
     assert command_without_store.ok("db", "upgrade") == f"already at revision {REVISION}\n"
@@ -80,6 +81,7 @@ def test_upgrade_makes_a_store(command_without_store: Commands) -> None:
     assert command_without_store.ok("list", "--format", "json") == "[]\n"
 
 
+@pytest.mark.slow
 def test_an_older_store_is_shown_refused_and_upgraded(
     command: Commands, location: str, monkeypatch: pytest.MonkeyPatch, install_next: Callable[[], object]
 ) -> None:
@@ -100,6 +102,7 @@ def test_an_older_store_is_shown_refused_and_upgraded(
             assert list(old.session("s").xcom["q"]) == [1]
 
 
+@pytest.mark.slow
 def test_a_store_is_upgraded_once_its_sessions_have_ended(
     command: Commands, location: str, store: Store, install_next: Callable[[], object]
 ) -> None:
@@ -222,6 +225,7 @@ def test_another_programs_file_is_left_as_it_is(
     assert file.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_store_made_of_the_statements_is_a_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -150,6 +150,7 @@ def following(store: Store, *args: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=12)
 def test_log_follows_a_session_until_it_ends(store: Store) -> None:
     run = store.session("s").run().start()
@@ -195,6 +196,7 @@ def test_following_one_task_as_json_lines(store: Store) -> None:
     assert (line["attempt"], line["stream"], line["text"]) == ("report#1", "log", "said by report")
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 def test_ctrl_c_ends_following_quietly(store: Store) -> None:
     run = store.session("s").run().start()
@@ -246,6 +248,7 @@ def test_show_says_where_the_output_is(command: Commands, store: Store) -> None:
     assert "Log:      zrb-store log s\n" in command.ok("show", "s")
 
 
+@pytest.mark.slow
 def test_a_running_attempt_is_shown_with_what_it_printed(command: Commands, store: Store) -> None:
     run = store.session("s").run().start()
     attempt = run.begin("load")

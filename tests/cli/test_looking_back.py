@@ -280,6 +280,7 @@ def test_what_is_no_dict_of_pairs_has_no_parts(inside: Any) -> None:
     assert difference.path == "$"
 
 
+@pytest.mark.slow
 def test_colliding_keys_take_little_time() -> None:
     """Int keys that all have the hash 0: a dict would compare each of them with all others."""
 
@@ -318,6 +319,7 @@ def exact(value: Any) -> Any:
     return type(value), repr(value + 0.0) if type(value) is float else value  # -0.0 equals 0.0
 
 
+@pytest.mark.slow
 @given(values, values)
 @example([0.0], [-0.0])
 @example({1: 0, 2: 0}, {2: 0, 1: 0})

@@ -66,6 +66,7 @@ def test_a_terminal_of_80_columns_is_wide_enough(folder: Path, args: list[str]) 
         assert max(len(line) for line in plain(shown).splitlines()) <= 80
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 @pytest.mark.parametrize("more", [[], ["--watch"]])
 def test_a_terminal_may_have_no_colours(folder: Path, variables: dict[str, str], more: list[str]) -> None:
@@ -76,6 +77,7 @@ def test_a_terminal_may_have_no_colours(folder: Path, variables: dict[str, str],
     assert shown == plain(on_terminal(args).rpartition("\x1b[?1049l")[2]).replace("\n", "\r\n")
 
 
+@pytest.mark.slow
 def test_the_screen_of_watch_is_left_as_it_was(folder: Path) -> None:
     shown = on_terminal(["show", "etl-24", "--watch"])
     for on, off in (("[?1049h", "[?1049l"), ("[?25l", "[?25h"), ("[?7l", "[?7h")):
@@ -87,6 +89,7 @@ def test_lines_are_drawn_over_those_before() -> None:
     assert drawn((first + redrawn(["y" * 9, "2"])).replace("\n", "\r\n"), 9, 4) == ["y" * 9, "2"]
 
 
+@pytest.mark.slow
 def test_names_and_errors_are_folded_not_cut(folder: Path) -> None:
     name = "a-very-long-name-of-a-session-that-does-not-fit-into-its-column-2026-11-24"
     with open_store(folder / "store.db") as store:
@@ -96,6 +99,7 @@ def test_names_and_errors_are_folded_not_cut(folder: Path) -> None:
     assert plain(on_terminal(["list"], columns=160)).count(name) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["--watch"]])
 def test_a_terminal_without_utf_8_gets_escapes(folder: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
     with open_store(folder / "store.db") as store, store.session("s").run() as run, run.attempt("t") as attempt:
@@ -104,6 +108,7 @@ def test_a_terminal_without_utf_8_gets_escapes(folder: Path, monkeypatch: pytest
     assert "\\u03a9 gr\\xfc\\xdfe" in plain(on_terminal(["show", "s", *more]))
 
 
+@pytest.mark.slow
 def test_times_are_local_on_a_terminal_and_utc_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "XYZ-5")
     document = json.loads(subprocess.check_output([*MAIN, "show", "etl-24", "--format", "json"]))
@@ -113,6 +118,7 @@ def test_times_are_local_on_a_terminal_and_utc_elsewhere(folder: Path, monkeypat
     assert utc not in plain(on_terminal(["show", "etl-24"]))
 
 
+@pytest.mark.slow
 def test_watch_ends_with_the_session(folder: Path) -> None:
     shown = on_terminal(["show", "etl-24", "--watch"])
     assert shown.startswith("\x1b[?1049h")  # switches to the alternate screen
@@ -152,6 +158,7 @@ def test_ctrl_c_ends_watching_without_an_error(
     assert ("Queue q" in command.ok("show", "s", "--watch")) == shown
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error(folder: Path) -> None:
     with open_store(folder / "store.db") as store:
         store.session("big").xcom["q"].extend(["x" * 1000] * 500)
@@ -182,6 +189,7 @@ def test_a_stream_that_is_not_utf_8_gets_escapes(folder: Path, monkeypatch: pyte
             assert json.loads(out)["value"] == {"naïve": "文"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("args", [["list"], ["get", "inbox", "files"]])
 def test_start_up_imports_no_more_than_it_needs(folder: Path, args: list[str]) -> None:
     code = (
@@ -228,6 +236,7 @@ def test_reads_work_on_a_read_only_file_and_change_nothing(
     assert read_only_store.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite  # both databases keep the same text
 def test_reads_work_on_what_cannot_be_decoded(command: Commands, filled: Store) -> None:
     for seq, data in (
@@ -265,6 +274,7 @@ def test_bytes_that_are_no_text_are_taken_like_any_value(tmp_path: Path) -> None
             assert (values[0], values[2]) == ("a", "c")
 
 
+@pytest.mark.slow
 def test_reads_work_while_a_run_is_under_way(command: Commands, filled: Store) -> None:
     with filled.session("live").run(task="t") as run, run.attempt("t") as attempt:
         attempt.xcom["q"].push("half-way")

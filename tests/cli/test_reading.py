@@ -159,6 +159,7 @@ def test_show_of_a_resumed_session_has_a_table_of_runs(command: Commands, filled
     assert [one["run"] for one in document["tasks"][1]["attempts"]] == [1, 1, 2, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.long_on_postgresql(False)
 def test_show_sums_up_the_first_of_many_runs_and_attempts(command: Commands, store: Store) -> None:
     consumer, queue = store.session("worker"), store.session("inbox").xcom["files"]

@@ -85,6 +85,7 @@ def test_help_has_an_example(command: Commands, name: str) -> None:
     assert f"zrb-store {name} " in command.ok(name, "--help").partition("Example")[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "json"])
 @pytest.mark.on_sqlite
 def test_prune_finishes_even_if_its_reader_has_closed_the_pipe(store: Store, location: str, form: str) -> None:

@@ -26,6 +26,7 @@ def scripts(location: str, tmp_path: Path) -> Scripts:
     return Scripts(tmp_path, location)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("page")
 def test_it_is_seen_everywhere(store: Store, command: Commands) -> None:
     start(store, task="refund", path=["shop", "refund"], project="/srv/shop")
@@ -152,6 +153,7 @@ def test_only_a_task_of_run_waits(store: Store, command: Commands, monkeypatch: 
         assert "night/load#1 is no task of `zrb-store run`" in command("wait", "approve").err
 
 
+@pytest.mark.slow
 def test_stop_ends_a_wait(store: Store, command: Commands) -> None:
     def status(*at: str) -> str:
         return str(json.loads(command.ok("show", "shop", *at, "--format", "json"))["status"])

@@ -71,6 +71,7 @@ def test_a_generated_page_is_current(page: str, made_by: str) -> None:
     assert (ROOT / "docs" / page).read_text(encoding="utf-8") == expected, "run: python docs/generate.py"
 
 
+@pytest.mark.slow
 def test_the_stored_statements_are_current() -> None:
     made = generator().sqlite_statements()
     assert {path: path.read_text(encoding="utf-8") for path in made} == made, "run: python docs/generate.py"

@@ -33,6 +33,7 @@ def marks_of_tests() -> list[set[str]]:
     return [{ast.unparse(each).removeprefix("pytest.mark.") for each in test.decorator_list} for test in tests]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", SECTIONS)
 def test_make_test_shows_each_promise(section: str) -> None:
     number = section if section.isdigit() else "0"
@@ -43,6 +44,7 @@ def test_no_test_is_marked_with_a_promise_that_is_not_there() -> None:
     assert set(re.findall(r"promise\(number=(\d+)\)", TESTS)) <= {*SECTIONS, "0"}
 
 
+@pytest.mark.slow
 def test_code_and_tests_refer_to_promises_that_exist() -> None:
     folders = ("zrb_store", "migrations", "tests")
     sources = "\n".join(

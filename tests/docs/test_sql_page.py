@@ -108,6 +108,7 @@ def test_json_is_read_as_the_page_says(location: str) -> None:
         assert str(row["rows"]) == "2"
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=15)
 def test_pandas_reads_the_same_rows(location: str) -> None:
     import pandas  # takes a second, and every worker imports this file
@@ -139,6 +140,7 @@ def test_the_program_sqlite3_reads_the_same_rows(file: str, name: str) -> None:
     assert json.loads(done.stdout) == from_sqlite3(file)(QUERIES[name])
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=15)
 @pytest.mark.filterwarnings("default")  # Datasette's own
 def test_datasette_reads_the_same_rows(file: str) -> None:

@@ -192,6 +192,7 @@ def hold_the_lock(pipe: Any, path: str) -> None:
         pipe.recv()
 
 
+@pytest.mark.slow
 @ANYWHERE
 def test_a_locked_file_is_awaited(store: Store, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = sa.create_engine(shop.engine.url, connect_args={"timeout": 0.05}, poolclass=sa.NullPool)

@@ -46,6 +46,7 @@ def take_in_a_child(pipe: Connection, location: str, shop: str, testing: str) ->
     pipe.send("done")
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=22)
 @pytest.mark.parametrize("point", POINTS)
 def test_a_kill_at_any_point_takes_each_value_once(store: Store, location: str, shop: Shop, point: str) -> None:
@@ -86,6 +87,7 @@ def test_a_block_that_raises_undoes_all(store: Store, shop: Shop) -> None:
     assert faults(store) == []
 
 
+@pytest.mark.slow
 @BESIDE
 def test_a_value_that_is_requeued_is_taken_again(store: Store, shop: Shop, location: str) -> None:
     queue = store.session("inbox").xcom["orders"]

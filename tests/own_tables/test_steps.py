@@ -77,6 +77,7 @@ def test_a_failure_of_the_function_undoes_what_it_did(store: Store, shop: Shop) 
     assert faults(store) == []
 
 
+@pytest.mark.slow
 @BESIDE
 @pytest.mark.parametrize("point", ["own_tables:before", "own_tables:inside"])
 def test_a_frozen_try_is_awaited_and_then_named(

@@ -73,6 +73,7 @@ def orders(zrb: Zrb) -> list[int]:
         return [number for (number,) in driver.execute("SELECT number FROM orders ORDER BY 1")]
 
 
+@pytest.mark.slow
 @pytest.mark.oldest
 @pytest.mark.parametrize("point", ["own_tables:inside", "own_tables:after", "step_complete:after", "complete:before"])
 def test_a_killed_task_inserts_once(zrb_with_shop: Zrb, point: str) -> None:
@@ -94,6 +95,7 @@ def test_a_killed_task_inserts_once(zrb_with_shop: Zrb, point: str) -> None:
     zrb.run("doctor", program="zrb-store")
 
 
+@pytest.mark.slow
 @pytest.mark.oldest
 def test_a_retry_and_a_task_that_is_killed_after_it(zrb_with_shop: Zrb) -> None:
     """The function fails in one attempt of the task, completes in the next one, and the process is killed in that."""
@@ -124,6 +126,7 @@ def borrowed(folder: Path, *names: str) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 @pytest.mark.cold
 def test_coroutines_that_are_killed_load_each_order_once(zrb_with_shop: Zrb, tmp_path: Path) -> None:
@@ -153,6 +156,7 @@ async def load(ctx):
     zrb.run("doctor", program="zrb-store")
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 def test_a_completed_one_is_repeated_only_with_repeat_once(zrb_with_shop: Zrb) -> None:
     zrb = zrb_with_shop
@@ -180,6 +184,7 @@ def test_a_completed_one_is_repeated_only_with_repeat_once(zrb_with_shop: Zrb) -
     zrb.run("doctor", program="zrb-store")
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 def test_a_repeated_one_that_is_killed_is_repeated_once(zrb_with_shop: Zrb) -> None:
     """The row of the first execution is there, and must not be taken for that of the second one."""
@@ -196,6 +201,7 @@ def test_a_repeated_one_that_is_killed_is_repeated_once(zrb_with_shop: Zrb) -> N
     zrb.run("doctor", program="zrb-store")
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 def test_a_produced_file_that_changed_does_not_repeat_it_silently(zrb_with_shop: Zrb) -> None:
     """A step of a script whose file is changed would begin again, and the transaction that began after it with it."""

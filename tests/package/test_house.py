@@ -47,6 +47,7 @@ def modules_of_tests(names: set[str]) -> set[str]:
     return {name for name in names if re.fullmatch(r"tests\.(\w+\.)*test_\w+", name)}
 
 
+@pytest.mark.slow
 def test_no_test_or_helper_imports_a_test() -> None:
     found = {str(path.relative_to(ROOT)): modules_of_tests(names) for path, names in imports_of_files().items()}
     assert {path: names for path, names in found.items() if names} == {}, "move what is shared to a module of helpers"

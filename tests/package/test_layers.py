@@ -125,6 +125,7 @@ def circle(graph: Mapping[str, Iterable[str]]) -> list[str]:
     return []
 
 
+@pytest.mark.slow
 def test_each_module_imports_from_its_own_row_and_below() -> None:
     assert [one for module, path in MODULES.items() for one in violations(module, path.read_text())] == []
 
@@ -152,6 +153,7 @@ def public_types(source: str) -> Iterator[str]:
                     yield name
 
 
+@pytest.mark.slow
 def test_no_two_classes_share_a_name() -> None:
     homes: dict[str, list[str]] = {}
     for module, path in MODULES.items():
@@ -175,6 +177,7 @@ def is_exception(thing: object) -> bool:
     return isinstance(thing, type) and issubclass(thing, BaseException)
 
 
+@pytest.mark.slow
 def test_a_function_that_returns_an_error_is_named_for_it() -> None:
     assert [(module, name) for module, path in MODULES.items() for name in unnamed_errors(path.read_text())] == []
 

@@ -119,6 +119,7 @@ class TestTheStoresUrl:
         assert PASSWORD not in str(refused.value)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("transfer")
 @pytest.mark.promise(number=9)
 @pytest.mark.on_sqlite

@@ -144,6 +144,7 @@ for number in range(5):
         assert list(store.session("s").xcom["q"]) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_variable_shortens_the_lease(tmp_path: Path) -> None:
     code = f"""
 from zrb_store import open_store
@@ -155,6 +156,7 @@ print(lease.duration_in_micros())
     assert run_python(code, "lease=1.5").stdout == "1500000\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -170,6 +172,7 @@ def test_variable_with_a_mistake_is_refused(words: str, says: str, tmp_path: Pat
     assert says in result.stderr
 
 
+@pytest.mark.slow
 def test_nothing_is_read_or_done_without_the_variable(tmp_path: Path) -> None:
     code = f"""
 import sys

@@ -54,6 +54,7 @@ FILTERS: list[tuple[str, list[str]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=16)
 def test_the_filters_of_the_list_are_those_of_the_command(filled: Store, pages: Pages, command: Commands) -> None:
     for words, options in FILTERS:
@@ -128,6 +129,7 @@ def test_sessions_created_at_the_same_moment_are_on_one_page_each(store: Store, 
     assert first.rows + second.rows == names[:4]
 
 
+@pytest.mark.slow
 def test_a_wide_pattern_of_names_gives_the_newest_ones(store: Store, pages: Pages, location: str) -> None:
     with raw(location) as execute:
         execute(

@@ -31,6 +31,7 @@ def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(SQLite, "written_file", lambda self: None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("watched")
 def test_each_commit_is_news_once(store: Store, reader: Store) -> None:
     news = CommitWatcher(reader.database)
@@ -52,6 +53,7 @@ def test_without_a_commit_there_is_no_news(store: Store, reader: Store) -> None:
     assert not news.wait(0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=16)
 @pytest.mark.parametrize("most", [2, 8])  # a watched file is looked at at the end; else a few times a second
 @pytest.mark.parametrize("location", ["sqlite", "postgresql"], indirect=True)
@@ -97,6 +99,7 @@ def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "zrb-store-watcher"]
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=16)
 def test_all_pages_learn_of_a_change_by_one_thread(store: Store, watcher: Watcher) -> None:
     async def page() -> str:
@@ -157,6 +160,7 @@ def test_open_pages_are_let_go_when_zrbs_server_ends(store: Store, location: str
     assert watcher.is_closed
 
 
+@pytest.mark.slow
 def test_a_store_that_comes_back_is_watched_again(new_location: str) -> None:
     watcher = Watcher(new_location)
 

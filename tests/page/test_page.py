@@ -73,6 +73,7 @@ def test_a_session_with_any_name_has_a_page(store: Store, pages: Pages) -> None:
     assert [link for link in pages("/").links if "session?name=.." in link]
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 @pytest.mark.promise(number=16)
 def test_nothing_from_the_store_is_markup(store: Store, pages: Pages) -> None:

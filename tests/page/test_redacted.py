@@ -123,6 +123,7 @@ def plain(page: str) -> str:
     return page + (gzip.decompress(base64.b64decode(packed[1])).decode() if packed else "")
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=9)
 @pytest.mark.promise(number=14)
 @pytest.mark.parametrize("session", ["s", "of-command", "waits"])
@@ -137,6 +138,7 @@ def test_strangers_see_no_text_of_the_store(telling: Store, command: Commands, s
     assert ("Zk7" in shown, "7777777" in shown) == (False, False)
 
 
+@pytest.mark.slow
 def test_strangers_see_structure_times_and_types(telling: Store, command: Commands) -> None:
     report = describe(telling.database, "s")
     whole, shown = check("report", report.to_json()), check("report", redacted(report).to_json())

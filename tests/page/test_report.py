@@ -86,6 +86,7 @@ def test_times_when_values_left_their_queue(store: Store) -> None:
     assert second["pushed_at"] < given_back_at
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 def test_everything_is_cut_and_counted(store: Store) -> None:
     session = store.session("s")
@@ -113,6 +114,7 @@ def test_everything_is_cut_and_counted(store: Store) -> None:
     assert many["steps"][-1]["name"] == "page 49"
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 @pytest.mark.promise(number=14)
 def test_policy_allows_the_scripts_and_the_style_of_the_file_and_nothing_else(command: Commands, filled: Store) -> None:
@@ -173,6 +175,7 @@ def test_json_in_a_page(data: Any, written: str) -> None:
 SCALARS = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 
 
+@pytest.mark.slow
 @hypothesis.given(st.recursive(SCALARS, st.lists))
 def test_json_in_a_page_keeps_numbers(data: Any) -> None:
     def number(tree: dict[str, str]) -> Any:
@@ -247,6 +250,7 @@ def test_a_terminal_is_refused(command: Commands, filled: Store, monkeypatch: py
     assert "give -o FILE" in result.err
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 def test_no_other_command_imports_the_template_engine(location: str, filled: Store) -> None:
     code = (

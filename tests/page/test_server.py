@@ -36,6 +36,7 @@ def start(location: str) -> Iterator[Any]:
         server.close()
 
 
+@pytest.mark.slow
 def test_it_serves_until_ctrl_c_which_open_pages_do_not_delay(filled: Store, start: Any) -> None:
     server = start()
     assert server.get("/session/etl-24")[0] == 200
@@ -46,6 +47,7 @@ def test_it_serves_until_ctrl_c_which_open_pages_do_not_delay(filled: Store, sta
         assert server.end() == (0, ""), "or it waits for the open pages"
 
 
+@pytest.mark.slow
 def test_a_change_is_told_to_an_open_page(filled: Store, start: Any) -> None:
     with start().events() as lines:
         marks = (line for line in lines if line.startswith("data: "))
@@ -54,6 +56,7 @@ def test_a_change_is_told_to_an_open_page(filled: Store, start: Any) -> None:
         assert next(marks) != first
 
 
+@pytest.mark.slow
 def test_a_page_that_connects_again_is_told_what_it_missed(filled: Store, start: Any) -> None:
     server = start()
     with server.events() as lines:
@@ -69,6 +72,7 @@ def test_sigterm_ends_it_too(start: Any) -> None:
     assert (code, err) == (-signal.SIGTERM, "")
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=16)
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
@@ -89,6 +93,7 @@ def test_it_needs_the_token_that_it_prints(filled: Store, start: Any, host: str)
     assert foreign == (421 if host == "127.0.0.1" else 200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_without_a_token_it_refuses_foreign_names(start: Any, command: Commands) -> None:
     server = start("--no-token")
@@ -99,6 +104,7 @@ def test_without_a_token_it_refuses_foreign_names(start: Any, command: Commands)
     assert (refused.code, "--no-token is for this machine alone" in refused.err) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_a_browser_is_led_to_the_address_and_nobody_else(start: Any, tmp_path: Path) -> None:
     asked = tmp_path / "asked"
@@ -134,6 +140,7 @@ def test_half_requests_keep_nobody_from_the_page(filled: Store, start: Any) -> N
     assert server.end()[1] == ""
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=16)
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("half", [b"", b"GET / HT", b"GET /nix HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT"])

@@ -79,6 +79,7 @@ def seen(at: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [task["task"] for task in document["tasks"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", [BERLIN, "XYZ-5", "<-0330>3:30", "<+0545>-5:45"], indirect=True)
 def test_each_time_on_a_terminal_means_that_moment(folder: Path, zone: str, capsys: pytest.CaptureFixture[str]) -> None:
     with open_store(folder / "store.db") as store:
@@ -98,6 +99,7 @@ def test_each_time_on_a_terminal_means_that_moment(folder: Path, zone: str, caps
         ]
 
 
+@pytest.mark.slow
 def test_each_time_in_a_pipe_means_that_moment(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with open_store(folder / "store.db") as store:
         spread(store)

@@ -117,6 +117,7 @@ _values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(_values, st.integers(1, 40))
 def test_a_long_value_is_written_only_as_far_as_it_is_needed(value: Any, length: int) -> None:
     tree = codec.to_json(codec.encode(value).data)

@@ -119,6 +119,7 @@ def _tables(draw: st.DrawFn) -> Table:
     return Table(columns, rows)
 
 
+@pytest.mark.slow
 @given(_tables(), st.sampled_from(WIDTHS))
 def test_any_table_fits(table: Table, width: int) -> None:
     rows = [headings(table), *table.rows]
@@ -145,6 +146,7 @@ def test_wrapped_lines_are_no_wider_and_lose_nothing(text: str, width: int) -> N
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_what_is_measured_is_what_a_terminal_draws(width: int) -> None:
     text = "日本語 cafe\u0301 \u1112\u1161\u11ab 👍 ก็ " * 30

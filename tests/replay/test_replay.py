@@ -33,6 +33,7 @@ def replayed(store: Store, session: str, task: str, number: int, path: Path) -> 
 _numbers = itertools.count()
 
 
+@pytest.mark.slow
 @settings(max_examples=settings().max_examples // 8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scenario=st.lists(steps, min_size=6, max_size=25), choice=st.randoms(use_true_random=False))
 @example([("begin", "a"), ("complete", "a"), ("rerun", "a")], random.Random(0))  # chooses a#2

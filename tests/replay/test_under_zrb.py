@@ -61,6 +61,7 @@ main = cli.add_task(Task(name="main", upstream=[load, beside], action=lambda ctx
 """
 
 
+@pytest.mark.slow
 def test_an_attempt_is_replayed_alone(zrb: Zrb) -> None:
     """In the session another task holds a value, and attempts before have taken from a shared queue and failed."""
     zrb.tasks(WORKFLOW)
@@ -92,6 +93,7 @@ def test_an_attempt_is_replayed_alone(zrb: Zrb) -> None:
     assert zrb.db.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_debugger_stops_at_the_error(zrb: Zrb) -> None:
     """pdb reads its commands from `.pdbrc`. Another debugger is what PYTHONBREAKPOINT names."""
     zrb.tasks(
@@ -121,6 +123,7 @@ def test_a_debugger_stops_at_the_error(zrb: Zrb) -> None:
     assert done.out.split("\n")[:2] == ["stops before", "stops at <class 'traceback'>"]
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 def test_completed_steps_are_replayed_from_the_record(zrb: Zrb) -> None:
     """Those that this attempt completed are from the record, with what they did to queues, when the action is there."""
@@ -167,6 +170,7 @@ def test_completed_steps_are_replayed_from_the_record(zrb: Zrb) -> None:
     assert zrb.db.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 def test_the_answer_of_a_wait_is_from_the_record(zrb: Zrb) -> None:
     """An answer is from the record. Without one, the attempt ends there again."""

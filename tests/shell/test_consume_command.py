@@ -237,6 +237,7 @@ def test_without_pidfd_and_waitid(commands: Commands, monkeypatch: pytest.Monkey
     assert is_gone(int(commands.out.split()[-2]))
 
 
+@pytest.mark.slow
 def test_an_ignored_sigchld_is_never_taken_for_success(tmp_path: Path) -> None:
     """The system then throws exit codes away, and `subprocess` says 0."""
     script = """

@@ -43,6 +43,7 @@ SHELLS = {
 }
 
 
+@pytest.mark.slow
 def test_one_room_knows_one_system_from_another() -> None:
     found = {
         str(path.relative_to(PACKAGE)): SPECIFIC.findall(path.read_text(encoding="utf-8"))

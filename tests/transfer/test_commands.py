@@ -21,6 +21,7 @@ from zrb_store.render import terminal as its_terminal
 pytestmark = pytest.mark.long_on_postgresql
 
 
+@pytest.mark.slow
 def test_export_and_import_carry_all_records(
     command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

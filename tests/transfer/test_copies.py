@@ -84,6 +84,7 @@ def test_copies_are_followed_in_another_store(command: Commands, store: Store) -
     assert events(command, "two/in#2")[1::2] == [("copied from", None, "one/in#2"), ("copied to", None, "three/in#2")]
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 @pytest.mark.promise(number=14)
 @pytest.mark.parametrize("table", [table for table in DAMAGE if table != "zrb_change"])

@@ -93,6 +93,7 @@ def test_what_does_not_fit_is_refused(
     assert why in refusal(empty_store, forged((place, change), content=sample_export))
 
 
+@pytest.mark.slow
 def test_a_field_that_is_missing_is_refused(store: Store) -> None:
     """No field is filled in."""
     store.session("s").xcom["q"].push("v")

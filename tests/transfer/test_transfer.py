@@ -80,6 +80,7 @@ def open_again(store: Store, name: str) -> Store:
     return open_store(Path(str(store.database.url.database)).with_name(name))
 
 
+@pytest.mark.slow
 def test_copies_are_healthy(store: Store, other: Store) -> None:
     fill_with_history(store)
     copy(store.database, other.database)
@@ -106,6 +107,7 @@ def test_a_copied_queue_goes_on(store: Store, other: Store) -> None:
     assert [value["seq"] for value in show(store.database, "inbox")["queues"]["q"]["values"]] == [-1, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_a_copied_session_is_resumed(store: Store, other: Store) -> None:
     session = store.session("s")
     session.xcom["in"].extend([1, 2])
@@ -202,6 +204,7 @@ def test_owners_in_other_sessions_are_kept_where_these_come_too(store: Store, ot
     ]
 
 
+@pytest.mark.slow
 def test_a_failed_pusher_of_an_orphaned_value_is_kept(store: Store, other: Store) -> None:
     """What it did elsewhere was undone when it failed, before it was given back."""
     with store.session("reader").run() as reading, store.session("s").run() as run:
@@ -225,6 +228,7 @@ def test_a_stranger_of_the_same_name_owns_nothing(store: Store, other: Store) ->
     assert show(other.database, "inbox")["queues"]["files"]["values"][0]["pushed_by"] is None
 
 
+@pytest.mark.slow
 def test_owners_follow_new_names(store: Store, other: Store) -> None:
     fill_with_history(store)
     imported(other, exported(store), {"etl": "etl-2", "reader": "reader-2"})
@@ -233,6 +237,7 @@ def test_owners_follow_new_names(store: Store, other: Store) -> None:
     assert show(other.database, "again")["forked_from"] == "etl-2"
 
 
+@pytest.mark.slow
 def test_lines_may_be_written_again(store: Store, back: Store) -> None:
     fill_with_history(store)
     reordered = [json.dumps(json.loads(line), sort_keys=True, indent=None) for line in exported(store).splitlines()]
@@ -242,6 +247,7 @@ def test_lines_may_be_written_again(store: Store, back: Store) -> None:
 # -- refusals
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten(store: Store, other: Store) -> None:
     fill_with_history(store)
     other.session("reader").xcom["q"].push(1)
@@ -280,6 +286,7 @@ class Busy(Exception):
     sqlstate = "40001"
 
 
+@pytest.mark.slow
 def test_a_transaction_is_tried_again(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     fill_with_history(store)
     note = by_hand.record_change
@@ -319,6 +326,7 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
         assert peak < 24_000_000, f"{peak} of 30 MB that went through"
 
 
+@pytest.mark.slow
 def test_a_copy_in_small_batches_shows_the_same(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(db_transaction, "MOST_ROWS", 3)
     monkeypatch.setattr("zrb_store.operations.copy.BATCH", 4)

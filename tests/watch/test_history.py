@@ -10,6 +10,7 @@ from zrb_store import Store
 from zrb_store.watch.check import alerts
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 @pytest.mark.parametrize("how", ["", "ANALYZE"])
 def test_it_takes_few_statements_each_by_an_index(store: Store, how: str) -> None:

@@ -98,6 +98,7 @@ class TestRuns:
         assert "hunter2" not in str(one)
         assert "me:***@db" in one["ERROR"]
 
+    @pytest.mark.slow
     def test_any_error_can_be_told(self, store: Store, told: Told) -> None:
         with contextlib.suppress(ValueError), store.session("night").run():
             raise ValueError("a\0b \ud800 " + "x" * 300_000)
@@ -186,6 +187,7 @@ class TestItsCommand:
         assert events(told.until(1)) == [("failed", None)]
         assert caplog.messages == []
 
+    @pytest.mark.slow
     def test_it_is_not_waited_for_any_longer(
         self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -202,6 +204,7 @@ class TestItsCommand:
         go.touch()
         _until(done.exists)
 
+    @pytest.mark.slow
     @pytest.mark.promise(number=13)
     def test_a_program_waits_for_it_at_its_end_and_no_longer(self, location: str, tmp_path: Path) -> None:
         """Its output is a pipe that is read to its end, which the command must not keep open."""

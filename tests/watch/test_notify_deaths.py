@@ -247,6 +247,7 @@ class TestUnavailable:
         assert command("list").code == 69
         assert events(told.all()) == [("unavailable", None)]
 
+    @pytest.mark.slow
     def test_check_says_that_the_command_failed_too(self, tmp_path: Path) -> None:
         """The command ends after `check` has written its error, and each has a line that begins with the program."""
         environment = {"ZRB_STORE_URL": str(tmp_path / "missing.db"), "ZRB_STORE_NOTIFY": "sleep 0.2; exit 3"}

@@ -281,6 +281,7 @@ def test_who_reclaims_a_dead_run_is_no_run(command: Commands, store: Store, loca
     assert sum(one["runs"] for one in shown(command)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 @pytest.mark.parametrize(("completed", "shown"), [(999, "99 %"), (1, "1 %"), (1000, "100 %")])
 def test_a_share_is_100_percent_only_if_all_completed(

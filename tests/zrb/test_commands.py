@@ -11,6 +11,7 @@ from tests.zrb.stepping import step_attempts
 from zrb_store.cli.command_table import COMMANDS
 
 
+@pytest.mark.slow
 @only(lambda version: version < (2,) or version >= (3, 28))  # releases in between pass the command line on like these
 @pytest.mark.parametrize(
     "args",

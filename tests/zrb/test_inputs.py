@@ -75,6 +75,7 @@ def test_a_value_of_a_class_of_ones_own(zrb: Zrb) -> None:
     assert zrb.run("main", "--some-names", "x,y", ZRB_STORE_SESSION="night").out.strip() == "x+y"
 
 
+@pytest.mark.slow
 @keeps_objects
 def test_a_default_of_a_class_of_ones_own(zrb: Zrb) -> None:
     zrb.tasks(OWN + "\nif exists('library'):\n    print(main.run(kwargs={'some-names': Names(['k'])}))")
@@ -140,6 +141,7 @@ def test_a_choice_that_is_gone(zrb: Zrb) -> None:
     assert zrb.resume("night", "--day", "5").out.strip() == "['5']"
 
 
+@pytest.mark.slow
 @pytest.mark.oldest
 @pytest.mark.promise(number=2)
 def test_inputs_that_were_added_or_removed(zrb: Zrb) -> None:

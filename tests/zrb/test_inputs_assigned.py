@@ -123,6 +123,7 @@ tasks = [
     assert dict(stored.record.tasks).get("change") != "skipped"
 
 
+@pytest.mark.slow
 @pytest.mark.every_release
 def test_a_change_in_place_is_kept_too(zrb: Zrb) -> None:
     source = """

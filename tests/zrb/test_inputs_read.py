@@ -73,6 +73,7 @@ def reads(zrb: Zrb) -> dict[str, list[str] | None]:
     return {task["task"]: task["attempts"][-1]["inputs_read"] for task in shown["tasks"] if task["attempts"]}
 
 
+@pytest.mark.slow
 @pytest.mark.needs("page")
 def test_what_a_task_has_read(zrb: Zrb) -> None:
     zrb.tasks(TASKS)

@@ -25,6 +25,7 @@ def attempts(zrb: Zrb) -> dict[str, Any]:
         return {attempt["attempt"]: attempt for attempt in logged(store, session.name)["attempts"]}
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=12)
 @pytest.mark.every_release
 def test_the_output_of_a_command_is_stored_with_its_attempts(zrb: Zrb) -> None:
@@ -68,6 +69,7 @@ def test_nothing_is_made_for_silent_tasks(zrb: Zrb) -> None:
     assert zrb.run("second").out.strip() == "[0, 1]"
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 def test_a_task_whose_forked_child_prints_first(zrb: Zrb) -> None:
     zrb.tasks(
@@ -156,6 +158,7 @@ def test_a_traceback_of_a_step_has_only_frames_of_the_user(zrb: Zrb) -> None:
     assert all("zrb_init.py" in line for each in frames for line in each)
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 def test_a_large_output_of_a_command(zrb: Zrb) -> None:
     zrb.tasks('cli.add_task(CmdTask(name="seq", retries=0, cmd="seq 1 30000"))')
@@ -230,6 +233,7 @@ def test_secrets_are_masked(zrb: Zrb) -> None:
     assert output_of(zrb, "curl#1") == [("stderr", "***")]
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 @pytest.mark.promise(number=12)
 def test_a_command_that_is_killed_with_zrb(zrb: Zrb) -> None:

@@ -66,6 +66,7 @@ def will_run(zrb: Zrb, session: str, *args: str) -> set[str]:
     return {step["task"] for step in shown["tasks"] if step["action"] == "run"}
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 def test_a_plan_with_from_says_what_a_resume_runs(zrb: Zrb) -> None:
     zrb.tasks(GRAPH)
@@ -133,6 +134,7 @@ def test_from_a_task_that_was_renamed(zrb: Zrb) -> None:
         assert hint in names
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 @pytest.mark.promise(number=2)
 def test_a_completed_task_that_was_renamed(zrb: Zrb) -> None:
@@ -221,6 +223,7 @@ def test_the_plan_is_what_runs(zrb: Zrb) -> None:
     assert zrb.stored("plan").status == "completed"
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 def test_marked_and_forked_sessions_resume(zrb: Zrb) -> None:
     zrb.tasks(GRAPH)

@@ -65,6 +65,7 @@ def live(zrb: Zrb, session: str) -> dict[str, object]:
     return {name: live for name in stored.rows if name[:3] not in ("cmd", "env") and (live := stored.live(name))}
 
 
+@pytest.mark.slow
 @pytest.mark.every_release
 @pytest.mark.promise(number=19)
 def test_only_what_has_read_it_runs_again(zrb: Zrb) -> None:
@@ -131,6 +132,7 @@ def test_only_what_has_read_it_runs_again(zrb: Zrb) -> None:
     assert back == "[('us', [1, 1]), 1]"
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 @pytest.mark.needs("shell")
 def test_what_is_refused_in_one_line(zrb: Zrb) -> None:
@@ -163,6 +165,7 @@ def test_what_is_refused_in_one_line(zrb: Zrb) -> None:
     assert [run["inputs"] for run in json.loads(zrb.run("xcom", "log", "night", "--json").out)["runs"]] == [None]
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 def test_a_given_value_stays_although_its_default_has_changed(zrb: Zrb) -> None:
     by_chance = 'StrInput(name="stamp", default=lambda ctx: str(time.time_ns())),'

@@ -222,6 +222,7 @@ def main(ctx):
 )
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 @pytest.mark.promise(number=11)
 def test_an_unstorable_value_pushed_in_a_step(zrb: Zrb) -> None:

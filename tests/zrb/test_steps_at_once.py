@@ -197,6 +197,7 @@ except ZrbStoreError as error:
 """
 
 
+@pytest.mark.slow
 def test_steps_and_the_commands_of_a_task(zrb: Zrb) -> None:
     """A command belongs to the attempt or to the step whose token it has, and cannot begin steps itself."""
     (zrb.folder / "script.py").write_text(SCRIPT)

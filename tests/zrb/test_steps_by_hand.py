@@ -39,6 +39,7 @@ def pay(ctx):
 """
 
 
+@pytest.mark.slow
 def test_a_fork_goes_on_with_the_steps_that_it_has(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.run("convert", code=1, ZRB_STORE_SESSION="night")
@@ -52,6 +53,7 @@ def test_a_fork_goes_on_with_the_steps_that_it_has(zrb: Zrb) -> None:
     assert zrb.ran[6:] == ["convert", "page-1", "page-2", "page-3"]
 
 
+@pytest.mark.slow
 def test_a_step_that_was_killed_is_settled(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.start("pay", ZRB_STORE_SESSION="night").reaches("charging").signal(signal.SIGKILL).done()

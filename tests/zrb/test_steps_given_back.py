@@ -50,6 +50,7 @@ def planned(zrb: Zrb, *args: str) -> list[str]:
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 @pytest.mark.promise(number=11)
 def test_from_takes_the_steps_of_the_task_and_of_all_downstream(zrb: Zrb) -> None:
@@ -75,6 +76,7 @@ def test_from_takes_the_steps_of_the_task_and_of_all_downstream(zrb: Zrb) -> Non
     zrb.run("doctor", program="zrb-store")
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 @pytest.mark.promise(number=11)
 def test_a_completed_once_step_is_repeated_only_if_a_person_says_so(zrb: Zrb) -> None:
@@ -96,6 +98,7 @@ def test_a_completed_once_step_is_repeated_only_if_a_person_says_so(zrb: Zrb) ->
     zrb.resume("chain", "--from", "second", "--plan", code=2)  # the new one is `once` again
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 def test_a_plan_does_not_count_steps_that_come_back_with_their_attempt(zrb: Zrb) -> None:
     zrb.tasks(
@@ -188,6 +191,7 @@ def test_a_check_and_a_completed_server_start_over(zrb: Zrb) -> None:
     assert steps_of(zrb, "check", "serve") == {"ping": twice}
 
 
+@pytest.mark.slow
 def test_a_server_that_had_not_completed_keeps_its_steps(zrb: Zrb) -> None:
     server(zrb, serves=True)
     assert zrb.stored("serve").task("server") == ["interrupted"]

@@ -53,6 +53,7 @@ def killed_amid_the_step(zrb: Zrb, source: str) -> None:
     (zrb.folder / "ran").unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=11)
 @pytest.mark.every_release
 @pytest.mark.parametrize(
@@ -138,6 +139,7 @@ def main(ctx):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_check", [False, True], ids=["server", "check"])
 def test_a_server_and_its_check(zrb: Zrb, in_check: bool) -> None:
     """Those that wait for a server do not wait for ever."""

@@ -79,6 +79,7 @@ def private_names(node: ast.AST, *, in_class: bool = False) -> Iterator[tuple[st
         yield from private_names(child, in_class=inner)
 
 
+@pytest.mark.slow
 @pytest.mark.every_release
 def test_the_table_has_every_private_name_of_zrb() -> None:
     found = {

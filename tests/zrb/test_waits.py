@@ -67,6 +67,7 @@ def tasks(zrb: Zrb, call: str = CALLS["plain"], other: str = "pass") -> None:
     zrb.tasks(SHOP.replace("CALL", call).replace("OTHER", other))
 
 
+@pytest.mark.slow
 @pytest.mark.every_release
 @pytest.mark.parametrize("call", CALLS)
 def test_it_parks_and_continues(zrb: Zrb, call: str) -> None:
@@ -92,6 +93,7 @@ def test_it_parks_and_continues(zrb: Zrb, call: str) -> None:
     assert sorted(zrb.ran) == ["after", "main", "other", "plan", "prepare", "refund", "refund"]
 
 
+@pytest.mark.slow
 @pytest.mark.newest
 def test_a_session_that_is_killed_as_it_continues(zrb: Zrb) -> None:
     tasks(zrb, "answer = ask()\n    os.kill(os.getpid(), 9)")

@@ -55,6 +55,7 @@ async def HALF(ctx):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.every_release
 def test_examples_of_zrb_run_verbatim(zrb: Zrb) -> None:
     zrb.tasks(EXAMPLE_CMD + EXAMPLE_TASK, prelude=False)
