@@ -81,6 +81,7 @@ def test_a_value_that_could_not_be_read_is_not_stored(
     assert (type(decode(stored.data)), stored.restorable) == (Opaque, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

@@ -189,6 +189,7 @@ def deep_mixture() -> Any:
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "why"),
     [
@@ -212,6 +213,7 @@ def test_cycles_and_depths_are_refused(make: Callable[[], Any], why: str) -> Non
         value = value.pop() if isinstance(value, list) else value[0] if isinstance(value, tuple) else value.popitem()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make", [lambda v: [v, v], lambda v: {"a": v, "b": v}, lambda v: (v, v), lambda v: {1: v, 2: v}]
 )

@@ -42,6 +42,7 @@ if ZONES:
     zones |= st.sampled_from(["Europe/Dublin", "Australia/Lord_Howe", "Factory"]).map(ZoneInfo)
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=6)
 @given(values)
 @example({1: "a", "1": "b"})
@@ -62,6 +63,7 @@ def test_equal_type_and_value_come_back(value: Any) -> None:
     assert survives_round_trip(value)
 
 
+@pytest.mark.slow
 @given(values, st.integers(1, 200))
 def test_the_limit_is_the_greatest_size_of_the_text(value: Any, limit: int) -> None:
     encoded = encode(value, lenient=True, limit=limit)

@@ -166,6 +166,7 @@ def plan(driver: sqlite3.Connection, sql: str) -> list[str]:
     return [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {sql}")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("analyzed", [False, True], ids=["without ANALYZE", "with ANALYZE"])
 def test_every_hot_statement_finds_its_rows_by_an_index(folder: Path, tmp_path: Path, analyzed: bool) -> None:
     path = Path(shutil.copy(folder / "long", tmp_path))
@@ -220,6 +221,7 @@ def test_nothing_grows_with_the_history(folder: Path, tmp_path: Path) -> None:
     assert grown == {}
 
 
+@pytest.mark.slow
 def test_a_step_costs_as_much_after_many_steps_as_after_few(tmp_path: Path) -> None:
     with open_store(tmp_path / "store.db") as store, store.session("flow").run() as run:
         driver = store.database.transact(lambda transaction: transaction.driver)

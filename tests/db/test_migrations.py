@@ -181,6 +181,7 @@ def test_recreating_a_parent_table_keeps_the_rows_that_refer_to_it(
     assert scalar(engine, "SELECT count(*) FROM zrb_queue") == 0
 
 
+@pytest.mark.slow
 def test_a_rebuild_keeps_all_of_a_table(tmp_path: Path, add_migration: Callable[..., None]) -> None:
     """STRICT, AUTOINCREMENT, WITHOUT ROWID, rules, indexes, triggers, and the last id, also of a deleted row."""
 

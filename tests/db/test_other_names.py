@@ -87,6 +87,7 @@ except StoreUnavailable as error:
 """
 
 
+@pytest.mark.slow
 def test_a_file_that_is_mounted_alone(path: Path) -> None:
     """Its folder may be mounted. Where nobody may mount anything, only the rest of this file is tested."""
     folder = path.parent.parent

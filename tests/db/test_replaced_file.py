@@ -159,6 +159,7 @@ def test_a_new_connection_opens_the_same_file(store: Store, location: str) -> No
         store.session("other").xcom["q"].peek()
 
 
+@pytest.mark.slow
 def test_a_log_that_is_deleted_costs_no_other_process_its_values(store: Store, location: str) -> None:
     """SQLite would write the log that it still has open over what others have written since, and delete theirs."""
     queue = store.session("s").xcom["q"]

@@ -145,6 +145,7 @@ def do_again(*_: object) -> None:
     pytest.fail("the step is done a second time")
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=8)
 @pytest.mark.unpooled
 @pytest.mark.parametrize("vacuum", [False, True], ids=["copy", "VACUUM INTO"])

@@ -20,6 +20,7 @@ from zrb_store.db.transaction import Transaction
 ALEMBIC_TABLE = "alembic_version"
 
 
+@pytest.mark.slow
 def test_a_reader_is_refused_once_the_store_was_upgraded(store: Store, location: str) -> None:
     queue = store.session("inbox").xcom["q"]
     queue.push(1)

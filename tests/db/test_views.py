@@ -43,6 +43,7 @@ def full(name: str | None, session: str) -> str | None:
     return name if is_full else f"{session}/{name}"
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=15)
 def test_the_views_say_what_show_says(store: Store) -> None:
     fill_with_history(store)

@@ -70,6 +70,7 @@ def test_who_waits_gets_the_lock_when_it_is_free(store: Store, location: str) ->
     assert sorted(queue) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @ON_SQLITE
 def test_nothing_waits_again_after_a_timeout(
     store: Store, location: str, waits: list[tuple[int, patience.Backoff]], monkeypatch: pytest.MonkeyPatch

@@ -318,6 +318,7 @@ def test_a_program_that_ends_amid_a_taking(store: Store, inbox: Any) -> None:
         assert "running" not in statuses(store)
 
 
+@pytest.mark.slow
 def test_a_timeout_in_a_block_is_a_failure(store: Store, inbox: Any) -> None:
     async def main(run: Run) -> None:
         async for delivery in run.consume(inbox):

@@ -88,6 +88,7 @@ class TestOneByOne:
         assert deliveries_of(store) == [1, 0, 0]
         assert query(store, "SELECT reason FROM zrb_return") == [("failed",)]
 
+    @pytest.mark.slow
     def test_another_consumer_of_the_run_gets_what_one_gave_back(self, store: Store, inbox: Any) -> None:
         with store.session("worker").run() as run:
             for delivery in run.consume(inbox):
@@ -147,6 +148,7 @@ class TestOneByOne:
         assert store.session("worker").status == "failed"
         assert deliveries_of(store) == [0, 0, 0]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("status", ["completed", "failed", "interrupted"])
     def test_it_can_be_ended_by_hand(self, store: Store, inbox: Any, status: str) -> None:
         with store.session("worker").run() as run:

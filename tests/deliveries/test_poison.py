@@ -272,6 +272,7 @@ class TestRequeue:
         assert detail.endswith("files#10 and 3 more")
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=10)
 @pytest.mark.parametrize("seed", range(3))
 def test_every_earlier_moment_is_shown_as_it_was(store: Store, seed: int) -> None:

@@ -66,6 +66,7 @@ class TestWaiting:
             assert sum(fail(delivery) for delivery in deliveries) == 3
             assert next(deliveries, None) is None
 
+    @pytest.mark.slow
     def test_for_ever_tries_again_what_it_passed_over(self, store: Store, inbox: Any, pauses: list[float]) -> None:
         with store.session("worker").run() as run:
             seen = []
@@ -265,6 +266,7 @@ class TestOutcome:
             assert session.status == "completed"
 
 
+@pytest.mark.slow
 def test_a_session_with_many_deliveries(store: Store, command: Commands) -> None:
     queue = store.session("inbox").xcom["files"]
     queue.extend(range(300))

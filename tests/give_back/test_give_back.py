@@ -56,6 +56,7 @@ OPERATIONS: dict[str, Do] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=1)
 @pytest.mark.parametrize("end", ["fails", "dies", "is given back later"])
 def test_each_operation_is_undone(store: Store, end: str) -> None:

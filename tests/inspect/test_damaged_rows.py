@@ -89,6 +89,7 @@ def test_readers_name_a_damaged_row_and_show_the_rest(
     assert any(finding.level == "error" for finding in doctor_findings(location))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("table", "column"), [("zrb_attempt", "started_at"), ("zrb_run", "started_at")])
 def test_a_time_that_there_is_not_stops_no_reader(command: Commands, filled: Store, table: str, column: str) -> None:
     with filled.session("live").run(task="load") as run, run.attempt("load"):
@@ -114,6 +115,7 @@ def test_many_are_counted_and_few_named(command: Commands, filled: Store) -> Non
 # -- what acts on rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["zrb_session", "zrb_run", "zrb_attempt"])
 def test_a_change_that_depends_on_it_is_refused(command: Commands, all_tables: Store, table: str) -> None:
     damage(all_tables, table)
@@ -143,6 +145,7 @@ def test_prune_deletes_nothing_if_a_run_that_decides_is_damaged(command: Command
         store.database.execute(sa.text(f"UPDATE zrb_run SET lease_expires_at = {2**50} WHERE ended_at IS NULL"))
 
 
+@pytest.mark.slow
 def test_retention_is_refused_with_a_warning(
     all_tables: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

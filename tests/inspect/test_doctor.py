@@ -54,6 +54,7 @@ def used(location: str, history: Path) -> Iterator[Store]:
         yield store
 
 
+@pytest.mark.slow
 def test_a_store_that_was_used_is_healthy(used: Store, location: str) -> None:
     assert doctor_findings(location) == []
 

@@ -19,6 +19,7 @@ from zrb_store.records import iso
 pytestmark = pytest.mark.long_on_postgresql
 
 
+@pytest.mark.slow
 def test_show_at_the_moments_of_an_attempt(command: Commands, filled: Store) -> None:
     def rows(moment: str, queue: str = "rows") -> list[object]:
         document = parse("show", command.ok("show", "etl-24", "--at", moment, "--format", "json"))
@@ -138,6 +139,7 @@ def disturb(queue: Any, chance: random.Random) -> None:
         )()
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=3)
 @pytest.mark.parametrize("seed", range(4))
 def test_every_earlier_state_of_the_queues_can_be_seen(store: Store, seed: int) -> None:

@@ -49,6 +49,7 @@ class TestLongQueues:
         assert shown_seqs(text) == [601, *range(1, 21)]
         assert text.count("not shown") == 1, "a queue of 20 values is shown whole"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("more", [["--all"], ["--full"]])
     def test_all_are_shown_if_asked_for(self, command: Commands, queue: str, more: list[str]) -> None:
         text = command.ok("show", "s", queue, *more)
@@ -190,6 +191,7 @@ class TestTimeline:
         assert max(map(len, text.splitlines())) <= 80
         assert "Queue" not in text
 
+    @pytest.mark.slow
     def test_steps_are_drawn_if_asked_for(self, command: Commands, etl: None) -> None:
         text = command.ok("show", "etl", "--timeline", "--steps")
         assert list(self.bars(text)) == ["extract#1", "page 0", "page 1", "load#1", "load#2", "notify"]

@@ -138,6 +138,7 @@ def test_the_command_forks_a_session_by_its_full_name(command: Commands, store: 
 _numbers = itertools.count()
 
 
+@pytest.mark.slow
 @settings(max_examples=settings().max_examples // 6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scenario=st.lists(steps, min_size=4, max_size=25))
 def test_every_fork_equals_the_scenario_until_that_task(store: Store, scenario: Scenario) -> None:

@@ -169,6 +169,7 @@ with open_store() as store, store.session(sys.argv[1]).run() as run, run.attempt
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("command")
 def test_a_session_that_was_reclaimed_is_still_of_its_program(store: Store, tmp_path: Path) -> None:
     """Whoever reclaims it leaves a run, too, of which no program is known."""

@@ -70,6 +70,7 @@ def test_a_silent_attempt_has_no_thread_and_no_row(store: Store) -> None:
     assert show(store.database, "s")["tasks"][0]["attempts"][0]["output"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=12)
 def test_lines_are_stored_within_a_second_and_not_for_each_line(store: Store) -> None:
     with store.session("s").run() as run, run.attempt("load") as attempt:
@@ -84,6 +85,7 @@ def test_lines_are_stored_within_a_second_and_not_for_each_line(store: Store) ->
     assert lines_of(store, "load#1")[100:] == ["log: more", "log: the end"]
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=12)
 def test_only_the_end_is_kept(store: Store, location: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZRB_STORE_OUTPUT_LIMIT", "1000")

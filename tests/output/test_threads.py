@@ -136,6 +136,7 @@ def test_what_a_forked_child_prints_first_does_no_harm(store: Store, monkeypatch
     assert lines_of(store, "load#1") == ["log: from the parent"]
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=12)
 def test_a_child_that_is_forked_while_output_is_stored_does_not_wait_for_it(
     store: Store, monkeypatch: pytest.MonkeyPatch

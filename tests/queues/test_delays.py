@@ -135,6 +135,7 @@ def test_each_failed_delivery_delays_a_value_longer(store: Store, inbox: Xcom) -
     assert list(inbox) == ["a", "b", "c"]
 
 
+@pytest.mark.slow
 def test_only_failures_of_others_delay(store: Store, location: str, inbox: Xcom) -> None:
     inbox.retry_after = [600]
     fail(store, "worker", inbox, "interrupted")
@@ -170,6 +171,7 @@ def test_a_delayed_value_hides_no_dead_pusher(store: Store, location: str) -> No
     assert queue.pop() == "tail"
 
 
+@pytest.mark.slow
 def test_a_waiting_process_wakes_when_a_value_becomes_due(store: Store) -> None:
     queue = store.session("inbox").xcom["files"]
     queue.push("due", delay=0.3)

@@ -64,6 +64,7 @@ def test_where_a_text_lies(store: Store, text: str) -> None:
     assert faults(store) == []
 
 
+@pytest.mark.slow
 def test_each_way_to_read_and_to_take(store: Store, text: str, command: Commands) -> None:
     queue = store.session("s").xcom["q"]
     for push in (queue.push, queue.appendleft, lambda item: queue.extend([item]), lambda item: queue.insert(1, item)):
@@ -144,6 +145,7 @@ def used(store: Store) -> Store:
     return store
 
 
+@pytest.mark.slow
 def test_a_fork_and_a_copy_have_the_texts_too(used: Store, tmp_path: Path) -> None:
     used.fork("s", from_task="load", name="again")
     with temporary_store() as other:
@@ -155,6 +157,7 @@ def test_a_fork_and_a_copy_have_the_texts_too(used: Store, tmp_path: Path) -> No
             assert faults(store) == []
 
 
+@pytest.mark.slow
 def test_readers_and_views_have_whole_texts(used: Store, command: Commands) -> None:
     used.session("t").xcom["q"].extend([LONG, "short", LONG])
     found = command("diff", "s", "t", "--format", "jsonl")
@@ -238,6 +241,7 @@ with open_store(sys.argv[1]) as store:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("push", ["push", "extend"])
 def test_a_push_that_is_killed_between_its_chunks_pushes_nothing(store: Store, location: str, push: str) -> None:
     store.session("s").xcom["q"].push("before")

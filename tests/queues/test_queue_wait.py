@@ -181,6 +181,7 @@ def hold_a_value(pipe: Connection, location: str) -> None:
         pipe.recv()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("take", TAKERS.values(), ids=TAKERS)
 def test_a_value_comes_back_from_a_dead_process(
     store: Store, location: str, asked: list[bool], take: Callable[[Store], Any]
@@ -193,6 +194,7 @@ def test_a_value_comes_back_from_a_dead_process(
         assert taken.result() == "a"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [AttemptClosed, LeaseLost])
 def test_it_ends_with_the_attempt(store: Store, location: str, asked: list[bool], end: type[Exception]) -> None:
     session = store.session("flow")
@@ -316,6 +318,7 @@ def test_a_locked_store_does_not_end_the_waiting(
         assert taken.result() == "late"
 
 
+@pytest.mark.slow
 @ON_SQLITE
 def test_nothing_is_asked_while_nobody_writes(
     store: Store, location: str, asked: list[bool], monkeypatch: pytest.MonkeyPatch
@@ -328,6 +331,7 @@ def test_nothing_is_asked_while_nobody_writes(
     assert asked == [False, True]
 
 
+@pytest.mark.slow
 @ON_SQLITE
 def test_a_store_that_is_gone_ends_the_waiting(store: Store, asked: list[bool]) -> None:
     store.session("other").xcom["q"].push(1)

@@ -122,6 +122,7 @@ def outcome(operation: Operation, queue: Any) -> Any:
     return result, list(queue), fired
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operations", [READING, CHANGES], ids=["reading", "changes"])
 @pytest.mark.smoke
 def test_every_operation_does_what_it_does_in_memory(store: Store, operations: dict[str, Operation]) -> None:

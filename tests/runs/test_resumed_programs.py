@@ -108,6 +108,7 @@ def program(location: str, tmp_path: Path) -> Program:
     return Program(location, tmp_path / "job")
 
 
+@pytest.mark.slow
 def test_resume_starts_a_program_again(program: Program) -> None:
     assert program.start() == (-signal.SIGKILL, "extract\nload\n")
     assert "lost" in program.resume("--plan")[1]
@@ -118,6 +119,7 @@ def test_resume_starts_a_program_again(program: Program) -> None:
     assert program.resume("--from", "report") == (0, "report\n")
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 def test_what_a_program_cannot_be_resumed_with(program: Program) -> None:
     program.start()

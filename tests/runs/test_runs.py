@@ -42,6 +42,7 @@ def check_rows(store: Store) -> Iterator[None]:
 
 
 class TestWhoMayRun:
+    @pytest.mark.slow
     @pytest.mark.promise(number=5)
     def test_not_while_another_process_does(self, store: Store, location: str) -> None:
         with Child(hold_a_run, location, "flow") as child:
@@ -56,6 +57,7 @@ class TestWhoMayRun:
         with pytest.raises(SessionCompleted, match="session flow has completed: `zrb-store show flow` shows it"):
             store.session("flow").run().start()
 
+    @pytest.mark.slow
     @pytest.mark.promise(number=5)
     @pytest.mark.smoke
     def test_at_once_when_that_process_was_killed(self, store: Store, location: str) -> None:
@@ -253,6 +255,7 @@ def test_the_tasks_of_a_session_keep_their_order(store: Store) -> None:
 class TestAnErrorOutsideOfAttempts:
     """It is kept with the run, and shown wherever a failure is told."""
 
+    @pytest.mark.slow
     @pytest.mark.needs("page", "watch")
     def test_it_is_shown_like_that_of_an_attempt(self, store: Store, command: Commands) -> None:
         from tests.page.pages import description

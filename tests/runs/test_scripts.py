@@ -64,6 +64,7 @@ def recorded_task(location: str) -> str | None:
         return store.session("nightly").record().task
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 def test_another_script_is_refused(scripts: Scripts, location: str) -> None:
     one, two = scripts.write("one.py"), scripts.write("two.py")
@@ -79,6 +80,7 @@ def test_another_script_is_refused(scripts: Scripts, location: str) -> None:
         assert (record.status, record.fence, record.project) == ("completed", 2, None)
 
 
+@pytest.mark.slow
 @pytest.mark.smoke
 @pytest.mark.on_sqlite
 def test_a_script_that_was_moved_goes_on_as_the_message_says(scripts: Scripts, location: str) -> None:
@@ -92,6 +94,7 @@ def test_a_script_that_was_moved_goes_on_as_the_message_says(scripts: Scripts, l
         assert store.session("nightly").status == "completed"
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 def test_a_script_with_a_name_may_lie_anywhere(scripts: Scripts, location: str) -> None:
     scripts.run(scripts.write("release-1/job.py"), FAIL="x", TASK="nightly")

@@ -150,6 +150,7 @@ with short_lease(1), open_store(sys.argv[1]) as store, store.session("work").run
 """
 
 
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 @pytest.mark.usefixtures("inbox", "sound")
 def test_the_first_process_of_a_container(store: Store, location: str, command: Commands) -> None:

@@ -254,6 +254,7 @@ class TestAttempts:
         assert kept.number == 1
         assert attempts(store) == [("load", 1, "lost"), ("load", 2, "completed")]
 
+    @pytest.mark.slow
     def test_it_is_over_when_it_was_garbage_collected(self, store: Store, run: Run) -> None:
         run.attempt("load")
         gc.collect()

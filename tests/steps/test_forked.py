@@ -18,6 +18,7 @@ from zrb_store import Attempt, AttemptClosed, Run, StepUncertain, Store, ZrbStor
 pytestmark = pytest.mark.usefixtures("sound")
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=11)
 def test_a_once_step_that_a_forked_child_did_or_began_is_not_done_again(store: Store, tmp_path: Path) -> None:
     """The process has run a step before, so it knows the task's steps, but not those of the child."""
@@ -96,6 +97,7 @@ WAYS: dict[str, tuple[Callable[[Run, Attempt], Any], int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=5)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["attempt", "delivery", "step"])

@@ -63,6 +63,7 @@ def scrubbed(text: str, session: str) -> str:
     return re.sub(r"[\s─]+", " ", re.sub("#+", "#", text))
 
 
+@pytest.mark.slow
 @pytest.mark.needs("agents", "page", "watch")
 @pytest.mark.promise(number=11)
 def test_names_of_steps_and_queues_mean_nothing(command: Commands, store: Store) -> None:

@@ -216,6 +216,7 @@ with open_store(sys.argv[1]) as store, store.session("night").run() as run:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.promise(number=20)
 @pytest.mark.parametrize(
     ("where", "kind", "before", "after"),

@@ -27,6 +27,7 @@ def plan_and_ask(attempt: Attempt) -> str:
     return str(approve())
 
 
+@pytest.mark.slow
 @pytest.mark.needs("transfer")
 def test_a_copy_waits_and_continues(store: Store, command: Commands, tmp_path: Path) -> None:
     start(store, plan_and_ask)
