@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 
+from tests.support.commands import without_notices
 from tests.support.postgres import wait_until
 from tests.support.processes import DEADLINE, Child
 from tests.support.scripts import PROGRAM, Ended
@@ -103,7 +104,7 @@ class Consumer(Child):
     def wait(self) -> Ended:
         """Wait until it ends."""
         code = self.join()
-        return Ended(code, self.out, self.err)
+        return Ended(code, self.out, without_notices(self.err))
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
