@@ -194,8 +194,7 @@ def test_a_second_signal_ends_the_waiting_for_a_server(tmp_path: Path) -> None:
             consumer.signal(number)
         ended = consumer.wait()
         assert ended.code == 69
-        *waiting, said, error = ended.err.splitlines()
-        assert all("waiting up to" in line for line in waiting)
+        said, error = ended.err.splitlines()
         assert said == "inbox/files#1: completed, but the store could not record it, so it may run again"
         assert error.startswith("zrb-store: the store postgresql+psycopg:")
         assert not has_living_member(group)
