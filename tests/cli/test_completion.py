@@ -49,7 +49,7 @@ FREE = {
 FREE |= {
     "[--SECRET VALUE]...",
     "[--INPUT VALUE]...",
-    "tokens=N",
+    "tokens=N,usd=N",
     "name",
     "new",
     "value",
