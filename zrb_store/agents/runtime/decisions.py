@@ -125,10 +125,6 @@ class Budget:
         self._waits = waits
         self._spent, self._tick = Spent(), 0
 
-    def is_used(self) -> bool:
-        """Whether it is used up by the answers that were paid until now."""
-        return self.used_up() is not None
-
     def used_up(self) -> UsedUp | None:
         """Return what of it is used up by the answers that were paid until now."""
         for tick, kind, result in paid_since(self._attempt.database, self._attempt.session, self._tick):

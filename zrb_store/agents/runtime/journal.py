@@ -359,7 +359,7 @@ class Journal:
 
     async def ready(self) -> None:
         """Wait until no other agent of the attempt is at work, if the attempt may end before the next request."""
-        if self._budget and self.terms.waits and self._budget.is_used():
+        if self._budget and self.terms.waits and self._budget.used_up():
             await self._alone()
 
     async def _alone(self) -> None:
