@@ -113,7 +113,7 @@ def test_waits_for_queues_of_such_names(command: Commands, store: Store) -> None
         return list(store.session("odd").xcom["load"])
 
     for queue in QUEUES:
-        with pytest.raises(Waiting, match=re.escape("push odd " + shlex.quote(queue))):
+        with pytest.raises(Waiting, match=re.escape(f"""push odd {shlex.quote(queue)} '"yes"'""")):
             load()
         assert "approve" not in command("approve", "odd").out
         assert "does not wait for an approval" in command("approve", "odd").err
