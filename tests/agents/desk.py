@@ -76,3 +76,14 @@ def in_attempt(store: Store, work: Callable[[Attempt], Coroutine[Any, Any, Any]]
         finally:
             if attempt.is_open:
                 attempt.fail()
+
+
+def triaged(store: Store, work: Callable[[], Coroutine[Any, Any, Any]], session: str = "s") -> Any:
+    """Start or continue a session of one task, and return what its work returns; None if it waits."""
+    try:
+        with store.session(session).run() as one, one.attempt("triage") as attempt:
+            result = asyncio.run(work())
+            attempt.complete(result)
+        return result
+    except SystemExit:  # `Waiting` leaves the run so
+        return None

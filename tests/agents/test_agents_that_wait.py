@@ -15,6 +15,7 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCall
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.usage import RequestUsage
 
+from tests.agents.desk import triaged
 from tests.support.commands import Commands
 from zrb_store import BudgetUsed, Store
 from zrb_store.agents import durable
@@ -35,13 +36,7 @@ class Desk:
 
     def start(self) -> Any:
         """Start or continue the session, and return what the agents say; None if it waits."""
-        try:
-            with self._store.session("s").run() as run, run.attempt("triage") as attempt:
-                result = asyncio.run(self._work())
-                attempt.complete(result)
-            return result
-        except SystemExit:  # `Waiting` leaves the run so
-            return None
+        return triaged(self._store, self._work)
 
     async def _work(self) -> list[str]:
         agents = [self._agent(name) for name in "ab"[: self._agents]]

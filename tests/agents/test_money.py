@@ -14,6 +14,7 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCall
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.usage import RequestUsage
 
+from tests.agents.desk import triaged
 from tests.support.commands import Commands
 from tests.support.sessions import check
 from zrb_store import BudgetUsed, Store
@@ -70,13 +71,7 @@ class Desk:
 
     def start(self, session: str = "s") -> Any:
         """Start or continue a session, and return what the agents say; None if it waits."""
-        try:
-            with self._store.session(session).run() as run, run.attempt("triage") as attempt:
-                result = asyncio.run(self._work())
-                attempt.complete(result)
-            return result
-        except SystemExit:  # `Waiting` leaves the run so
-            return None
+        return triaged(self._store, self._work, session)
 
     async def _work(self) -> list[str]:
         agents = [self._agent(name, model) for name, model in zip("ab", self._models, strict=False)]
