@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 import time
+from types import ModuleType
 
 from benchmarks import summary
 from benchmarks.harness import Effort
@@ -46,9 +47,14 @@ QUESTIONS = (
 )
 
 
+def module_of(name: str) -> ModuleType:
+    """Return the module that answers a question."""
+    return importlib.import_module(f"benchmarks.{name}")
+
+
 def ask(name: str, effort: Effort) -> tuple[str, str, Answer]:
     """Run one module, and return its question, the explanation of the question, and the answer."""
-    module = importlib.import_module(f"benchmarks.{name}")
+    module = module_of(name)
     question, _, prose = (module.__doc__ or "").strip().partition("\n\n")
     answer: Answer = module.run(effort)
     return question, prose.strip(), answer
@@ -61,6 +67,8 @@ def main(arguments: list[str]) -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a package that pip installed has its bytecode
     names = [argument for argument in arguments if argument != "--quick"]
     effort = Effort(quick="--quick" in arguments)
+    for name in names or QUESTIONS:
+        module_of(name)  # what lacks a package says so now, and not after twenty minutes
     answers = {}
     load, began = os.getloadavg()[0], time.monotonic()
     for name in names or QUESTIONS:

@@ -24,6 +24,7 @@ from pathlib import Path
 from benchmarks.contest import new_folder
 from benchmarks.harness import Contestant, Effort, Race
 from benchmarks.report import Answer, Goal, table
+from zrb_store.agents.kinds import MODEL_REQUEST, TOOL_CALL
 
 EARLY, LATE = ("rounds 1 to 50", "processor time"), ("rounds 51 to 100", "processor time of these")
 STEPS, CHECKPOINTS, NEITHER = "stored as steps", "zrb's own checkpoints", "nothing stored"
@@ -129,7 +130,8 @@ def values_of_a_round(store: Path, rounds: int) -> float:
     with closing(sqlite3.connect(store)) as connection:
         sizes = "sum(length(CAST(arguments AS BLOB)) + length(CAST(result AS BLOB)))"
         ((total, sessions),) = connection.execute(
-            f"SELECT {sizes}, count(DISTINCT session_id) FROM zrb_attempt WHERE kind = 'step'"
+            f"SELECT {sizes}, count(DISTINCT session_id) FROM zrb_attempt WHERE kind IN (?, ?)",
+            (MODEL_REQUEST, TOOL_CALL),
         )
     found: float = total / sessions / rounds
     return found

@@ -40,9 +40,10 @@ def run(effort: Effort) -> Answer:
         race = Race({name: turn(queue, 20) for name, queue in queues.items()}, effort(25, 9), effort(20, 5))
     answer.add(*ratios(race, OPERATIONS, RAW))
     plan = plan_of(values._count("sqlite"))
+    from_index = "COVERING INDEX ix_zrb_value_live" in plan
     answer.goals += [
         at_most("peek", 2, race.ratio("peek", API, RAW)),
         at_most("get", 2, race.ratio("newest", API, RAW)),
-        Goal("len", "from the index alone", plan, "COVERING INDEX ix_zrb_value_live" in plan),
+        Goal("len", "from the index alone", "from it alone" if from_index else plan, from_index),
     ]
     return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -156,7 +157,8 @@ def _add_shared_queue(execute: Execute, count: int) -> None:
 
 def _add_unfinished(execute: Execute, count: int) -> None:
     """Add four sessions that run, on a machine that nobody knows here, and four that wait for an answer."""
-    first, tick, far = count + 2, f"({count} + 20 + i) * {_TICKS}", 4_000_000_000_000_000
+    first, tick = count + 2, f"({count} + 20 + i) * {_TICKS}"
+    later = int((time.time() + 12 * 3600) * 1e6)  # a lease that ends after more than a day would be damage
     running = "i <= 4"
     execute(
         f"""INSERT INTO zrb_session (id, name, status, project, task, path, tasks, fence, created_at, created_tick,
@@ -169,7 +171,7 @@ def _add_unfinished(execute: Execute, count: int) -> None:
         f"""INSERT INTO zrb_run (id, session_id, number, origin, host, boot_id, pid, command, folder, started_at,
             started_tick, lease_expires_at, ended_at, ended_tick, status)
         SELECT id, id, 1, 'cli', 'elsewhere', 'another', 4711, '["zrb","etl","now"]', '/srv/etl', created_at,
-            created_tick + 2, {far}, ended_at, ended_tick, CASE WHEN status = 'waiting' THEN status END
+            created_tick + 2, {later}, ended_at, ended_tick, CASE WHEN status = 'waiting' THEN status END
         FROM zrb_session WHERE id > {first}"""
     )
     execute(
