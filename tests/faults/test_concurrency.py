@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.faults.crowd import crowd
+from tests.faults.fire import consume_under_fire
 from tests.support.attempts import Broken, start
 from tests.support.processes import Child, children
 from tests.support.rows import faults, query, states
@@ -305,3 +307,18 @@ def test_a_change_has_the_write_lock_from_its_beginning(store: Store, location: 
             other.execute("BEGIN IMMEDIATE")
 
     store.database.transact(work)
+
+
+@pytest.mark.promise(number=4)
+@pytest.mark.parametrize("location", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("queues", [1, 6])
+def test_a_crowd_takes_each_value_once_and_in_order(location: str, queues: int) -> None:
+    """Each process waits for the others before it begins. `crowd` checks what they got."""
+    seen = crowd(location, producers=4, consumers=12, queues=queues, each=50)
+    assert len(seen.pops) == seen.values == 200
+
+
+@pytest.mark.promise(number=10)
+def test_every_value_is_done_exactly_once_although_consumers_are_killed(location: str) -> None:
+    told = consume_under_fire(location, consumers=3, values=200, kills=5, pause=0.0)
+    assert "2 poison values dead" in told
