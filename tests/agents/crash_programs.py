@@ -1,4 +1,4 @@
-"""Kill random programs of agents that catch errors and rename their agents: see agent_programs.py.
+"""Kill random programs of agents that catch errors and rename their agents: see programs.py.
 
 `python -m tests.agents.crash_programs 100 2.36.0 latest` runs a hundred on each of these releases of pydantic-ai.
 """

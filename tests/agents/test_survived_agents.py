@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pydantic_ai import Agent, ModelHTTPError
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
+from tests.agents.programs import Figures, torture
 from tests.support.attempts import acting_as
 from zrb_store import Store, once_tool
 from zrb_store.agents import durable
@@ -400,3 +402,11 @@ def test_a_timeout_around_a_run(desk: Desk, recovers: bool) -> None:
     else:
         assert desk.run(program) == "backup done"
     assert desk.paid == ["slow 0"]
+
+
+@pytest.mark.slow
+@pytest.mark.promise(number=20)
+@pytest.mark.parametrize("seed", range(6))
+def test_a_random_program_is_killed(location: str, tmp_path: Path, seed: int) -> None:
+    """`make crash` has many more (crash_programs.py)."""
+    torture(tmp_path, location, range(seed * 2, seed * 2 + 2), Figures())
