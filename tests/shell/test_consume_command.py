@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.shell.command_runs import Commands, ignore, is_gone
+from tests.shell.commands import Commands, ignore, is_gone
 from tests.support.postgres import wait_until
 from zrb_store import InvalidArgument, system
 from zrb_store.process import has_living_member

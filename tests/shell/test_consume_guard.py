@@ -12,8 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.shell.command_consumers import consume
-from tests.shell.command_runs import is_gone
+from tests.shell.commands import consume, is_gone
 from tests.support.postgres import wait_until
 from tests.support.processes import Child
 from zrb_store import system

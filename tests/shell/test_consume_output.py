@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.command_runs import Commands, ignore, is_gone
+from tests.shell.commands import Commands, ignore, is_gone
 from tests.support.postgres import DEADLINE, wait_until
 from zrb_store import masking
 from zrb_store.shell import command as streams

@@ -30,7 +30,7 @@ P = ParamSpec("P")
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
-        "tests.shell.command_consumers",
+        "tests.shell.commands",
         "tests.support.consumers",
         "tests.support.runners",
         "tests.shell.consumers",

@@ -1,12 +1,16 @@
-"""Commands that tests run as a consumer does, in this process."""
+"""Commands that tests run as a consumer does: in this process, or in one of their own that they kill."""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from zrb_store.process import process_started
+from zrb_store.shell.child import Guard
 from zrb_store.shell.command import CommandRunner, Outcome
 
 
@@ -51,3 +55,27 @@ class Commands:
     def err(self) -> bytes:
         """What was written to stderr."""
         return (self.folder / "err").read_bytes()
+
+
+def consume(pipe: Connection, *command: str, die: str = "", handle: int = 0) -> None:
+    """Run a command for one value. Send its pid and its start time when it may start, and later how it ended.
+
+    Args:
+        pipe: To the test.
+        command: The command.
+        die: Where to die from SIGKILL: before the guard knows the command (register), or when it does (started).
+        handle: A signal: when it comes, send its number, and go on.
+    """
+    os.setpgid(0, 0)
+    null = os.open(os.devnull, os.O_WRONLY)
+    signal.signal(handle or signal.SIGUSR1, lambda number, _: pipe.send(number))
+    if die == "register":
+        Guard.register = lambda self, group: report(group, process_started(group))  # type: ignore[method-assign]
+
+    def report(pid: int, started: str | None) -> None:
+        pipe.send((pid, started))
+        if die:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with CommandRunner(command, stdout=null, stderr=null) as runner:
+        pipe.send(runner.run("value", None, report))
