@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.shell.consumers import Consumer, Shell, fill
+from tests.shell.fire import consume_in_shells_under_fire
 from tests.support.commands import Commands
 from tests.support.postgres import private_server
 from tests.support.rows import faults, query, states
@@ -244,3 +245,12 @@ def test_stdin_of_the_consumer_is_left_alone(store: Store, shell: Shell) -> None
     fill(store, "a", "b")
     done = run_in_shell(shell, "$zs consume inbox files --all -q -- sh -c 'cat; echo'; cat")
     assert done.stdout == "a\nb\nours\n"
+
+
+@pytest.mark.slow
+@pytest.mark.long_on_postgresql(False)
+@pytest.mark.promise(number=10)
+def test_consumers_under_fire_do_each_value_once(location: str, tmp_path: Path) -> None:
+    consume_in_shells_under_fire(
+        tmp_path, location, consumers=3, values=30, poison=1, kills=3, pause=0.3, max_deliveries=3
+    )
