@@ -108,7 +108,7 @@ def test_a_child_started_after_the_end(store: Store, location: str, attempt: Att
     attempt.complete()
     with Command(location, attempt) as command:
         assert command.do("inbox", "q", "peek") == "a"
-        with pytest.raises(AttemptClosed, match="flow/load#1 is completed: it can no longer write"):
+        with pytest.raises(AttemptClosed, match="flow/load#1 is completed"):
             command.do("inbox", "q", "pop")
 
 

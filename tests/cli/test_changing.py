@@ -131,7 +131,7 @@ def test_wrong_names_are_refused(command: Commands, store: Store) -> None:
     assert command("pop", "inbox", "q", "--wait", "-1").code == 2
     assert command("push", "inbox", "q").code == 2
     refused = command("push", "inbox", "\udcff", "1")
-    assert (refused.code, "'\\udcff' cannot name a queue: use a text without" in refused.err) == (2, True)
+    assert (refused.code, "'\\udcff' cannot name a queue" in refused.err) == (2, True)
     refused = command("pop", "inbox", "\udcff")
     assert (refused.code, "not UTF-8" in refused.err) == (2, True)
     refused = command("push", "inbox", "q" * 2001, "1")

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.long_on_postgresql
     [
         ("show s --at before:t#1 --held", "--held shows what is held now: leave out --at"),
         ("list --holds --failed", "only --limit and --format go with it"),
+        ("queue s q --pause --unpause", "--pause and --unpause contradict each other"),
         pytest.param("step a --timeout 0 -- true", "leave it out for no limit", marks=pytest.mark.needs("shell")),
         ("mark s load completed --new --step page", "--new is for tasks: a new step is marked without it"),
     ],

@@ -105,7 +105,7 @@ def test_a_script_has_no_answer_in_time(scripts: Scripts, store: Store) -> None:
     scripts.write("script.sh", "zrb-store wait approve --timeout 0s\n")
     late = scripts.night()
     assert late.code == 124
-    assert "no value came to queue night/approve until" in late.err
+    assert "night/approve until" in late.err
     assert store.session("night").status == "failed"
     # Asked again in the same attempt, it counts anew.
     scripts.write("script.sh", "zrb-store wait approve --timeout 0s || zrb-store wait approve --timeout 1d\n")
@@ -141,16 +141,16 @@ def test_a_step_that_was_killed_does_not_run(scripts: Scripts, store: Store) -> 
     )
     ended = scripts.night()
     assert (ended.code, ended.out.split()[-1]) == (0, "1"), ended.err
-    assert "cannot wait: its step nap is running: let it end first" in ended.err
+    assert "cannot wait: its step nap is running" in ended.err
 
 
 @pytest.mark.on_sqlite
 @pytest.mark.needs("shell")
 def test_only_a_task_of_run_waits(store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "is not inside an attempt: start the script with `zrb-store run" in command("wait", "approve").err
+    assert "is not inside an attempt" in command("wait", "approve").err
     with store.session("night").run() as run, run.attempt("load") as attempt:
         monkeypatch.setitem(os.environ, "ZRB_STORE_ATTEMPT", attempt.token)
-        assert "night/load#1 is no task of `zrb-store run`" in command("wait", "approve").err
+        assert "night/load#1 is no task of" in command("wait", "approve").err
 
 
 @pytest.mark.slow

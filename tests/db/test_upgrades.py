@@ -240,7 +240,7 @@ def test_a_process_of_this_release_is_refused_after_the_upgrade(old: str, follow
     assert answer(holding, "mine") == "pushed"
     upgrade_somehow(following, old)
     before = rows_of(old, "zrb_value", ["queue_id", "seq", "state"])
-    assert f"was changed to revision {NEXT} while this process had it open: end this" in answer(holding, "late")
+    assert f"was changed to revision {NEXT}" in answer(holding, "late")
     end(holding)
     for words in (["list"], ["push", "inbox", "files", "1"], ["db", "upgrade"], ["db", "upgrade", "--sql"]):
         code, _, err = THIS(old, *words)
@@ -274,7 +274,7 @@ def test_the_next_release_imports_our_exports_and_we_refuse_its(old: str, follow
     costs = ["task", "number", "cost"]
     assert rows_of(new, "zrb_attempt", costs) == rows_of(old, "zrb_attempt", costs)
     code, _, err = THIS(str(tmp_path / "newer.db"), "import", stdin=theirs)
-    assert (code, "has format 2, unknown to this version: upgrade zrb-store" in err) == (1, True)
+    assert (code, "has format 2" in err) == (1, True)
 
 
 # -- triggers
@@ -291,7 +291,7 @@ def test_triggers_of_others_are_refused_before_and_after(old: str, following: Re
             connection.exec_driver_sql(trigger)
         for words in commands:
             code, _, err = following(old, *words)
-            assert (code, "has the trigger mine, which is not of zrb-store" in err) == (69, True)
+            assert (code, "trigger mine" in err) == (69, True)
         assert revision_of(engine_of(old)) == revision
         with engine_of(old).begin() as connection:
             connection.exec_driver_sql("DROP TRIGGER mine")

@@ -91,7 +91,7 @@ def test_a_delivery_that_has_not_ended_before_the_next_one(store: Store, inbox: 
         async for _ in run.consume(inbox):
             pass
 
-    with store.session("worker").run() as run, pytest.raises(ZrbStoreError, match="was not ended before the next"):
+    with store.session("worker").run() as run, pytest.raises(ZrbStoreError, match="was not ended"):
         asyncio.run(main(run))
     assert list(inbox) == ["a", "b", "c"]
 

@@ -81,7 +81,7 @@ class TestDeath:
                 assert taken(run, inbox) == ["a", "b", "c"]
             child.resume()
             child.send("go on")
-            assert "was taken over by run 2: worker-1/inbox/files#1 can no longer write" in child.receive()
+            assert "run 2: worker-1/inbox/files#1" in child.receive()
             assert child.join() == 0
         assert states(store, "done", "files") == [("a", "retracted")]
         assert store.session("worker-1").status == "completed"

@@ -243,7 +243,7 @@ class TestDeath:
             assert open_again(store).pop() == "a"
             child.resume()
             child.send("go on")
-            assert child.receive() == "session worker was taken over by run 2: worker/convert#1 can no longer write"
+            assert "run 2: worker/convert#1" in child.receive()
             child.join()
         assert states(store, "inbox", "files") == [("a", "taken"), ("b", "taken"), ("c", "taken")]
         assert store.session("worker").xcom.get("convert") is None

@@ -146,9 +146,7 @@ def test_none_is_kept_if_nobody_wants_it(store: Store, monkeypatch: pytest.Monke
 @pytest.mark.on_sqlite
 def test_a_limit_that_is_no_number_is_refused(location: str, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("ZRB_STORE_OUTPUT_LIMIT", text)
-    with pytest.raises(
-        InvalidArgument, match=r"ZRB_STORE_OUTPUT_LIMIT is .*: set it to a number of bytes, e\.g\. 65536, or 0"
-    ):
+    with pytest.raises(InvalidArgument, match="ZRB_STORE_OUTPUT_LIMIT is "):
         open_store(location)
 
 

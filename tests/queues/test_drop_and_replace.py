@@ -151,7 +151,7 @@ class TestDrop:
         ("args", "code", "what"),
         [
             (("drop", "inbox/files#2", "inbox/files#9"), 3, "there is no value inbox/files#9"),
-            (("drop", "inbox/file#2"), 3, "session inbox has no queue 'file'; did you mean files?"),
+            (("drop", "inbox/file#2"), 3, "no queue 'file'"),
             (("drop", "inbox/files"), 2, "'inbox/files' is not of the form SESSION/QUEUE#SEQ"),
             (("drop", "in/files#1"), 3, "there is no session in"),
             (("replace", "inbox/files#2", "{"), 2, "NEW is not JSON"),
