@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import pytest
@@ -110,48 +110,6 @@ def state(store: Store) -> tuple[str, bool]:
     return state, orphaned
 
 
-@pytest.mark.promise(number=1)
-def test_value_being_taken_while_its_pusher_is_given_back(
-    store: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
-) -> None:
-    interleave(other, (taking(taker, queue_id(other)),), store, giving_back(pusher))
-    assert state(store) == ("taken", True)
-    other.database.transact(giving_back(taker))
-    assert state(store) == ("retracted", False)
-
-
-def test_value_being_taken_from_an_attempt_that_is_given_back(
-    store: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
-) -> None:
-    interleave(store, (giving_back(pusher),), other, taking(taker, queue_id(other)))
-    assert state(store) == ("retracted", False)
-
-
-def test_value_being_returned_while_its_pusher_is_given_back(
-    store: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
-) -> None:
-    other.database.transact(taking(taker, queue_id(other)))
-    interleave(other, (giving_back(taker),), store, giving_back(pusher))
-    assert state(store) == ("retracted", False)
-
-
-@pytest.mark.promise(number=1)
-def test_value_being_orphaned_while_its_taker_is_given_back(
-    store: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
-) -> None:
-    other.database.transact(taking(taker, queue_id(other)))
-    interleave(store, (giving_back(pusher),), other, giving_back(taker))
-    assert state(store) == ("retracted", False)
-
-
-@pytest.fixture
-def deadly(store: Store, other: Store, pusher: Attempt, taker: Attempt) -> Store:
-    """The store; the taker holds the value, and its next delivery in vain is the last."""
-    store.session("shared").xcom["q"].max_deliveries = 1
-    other.database.transact(taking(taker, queue_id(other)))
-    return store
-
-
 def requeuing(queue_id: int) -> Work:
     def work(transaction: Transaction) -> None:
         lock_queue(transaction, queue_id)
@@ -160,47 +118,54 @@ def requeuing(queue_id: int) -> Work:
     return work
 
 
+class Race(NamedTuple):
+    """Two transactions on one value: the second begins before the first has committed."""
+
+    first: str
+    second: str
+    left: tuple[str, bool]  # the value's state, and whether it is orphaned
+    before: tuple[str, ...] = ()
+    max_deliveries: int | None = None
+
+
+GONE, LIVE, ORPHANED = ("retracted", False), ("live", False), ("taken", True)
+HELD, DEAD = ("take",), ("take", "taker fails")
+RACES = {
+    "taken while its pusher fails": Race("take", "pusher fails", ORPHANED),
+    "taken after its pusher failed": Race("pusher fails", "take", GONE),
+    "returned while its pusher fails": Race("taker fails", "pusher fails", GONE, HELD),
+    "orphaned while its taker fails": Race("pusher fails", "taker fails", GONE, HELD),
+    "dying while its pusher fails": Race("taker fails", "pusher fails", GONE, HELD, 1),
+    "retracted while its taker fails for the last time": Race("pusher fails", "taker fails", GONE, HELD, 1),
+    "dying while it is requeued": Race("taker fails", "requeue", LIVE, HELD, 1),
+    "requeued while its pusher fails": Race("requeue", "pusher fails", GONE, DEAD, 1),
+    "retracted while it is requeued": Race("pusher fails", "requeue", GONE, DEAD, 1),
+}
+
+
+@pytest.mark.promise(number=1)
 @pytest.mark.promise(number=10)
-def test_value_dying_while_its_pusher_is_given_back(
-    deadly: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
+@pytest.mark.parametrize("name", RACES)
+def test_of_two_transactions_on_one_value_both_take_effect(
+    store: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave, name: str
 ) -> None:
-    interleave(other, (giving_back(taker),), deadly, giving_back(pusher))
-    assert state(deadly) == ("retracted", False)
-    assert faults(deadly) == []
-
-
-def test_value_being_retracted_while_its_taker_is_given_back(
-    deadly: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
-) -> None:
-    interleave(deadly, (giving_back(pusher),), other, giving_back(taker))
-    assert state(deadly) == ("retracted", False)
-    assert faults(deadly) == []
-
-
-def test_value_dying_while_it_is_requeued(deadly: Store, other: Store, taker: Attempt, interleave: Interleave) -> None:
-    interleave(other, (giving_back(taker),), deadly, requeuing(queue_id(deadly)))
-    assert state(deadly) == ("live", False)
-    assert faults(deadly) == []
-
-
-@pytest.mark.promise(number=10)
-def test_value_being_requeued_while_its_pusher_is_given_back(
-    deadly: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
-) -> None:
-    other.database.transact(giving_back(taker))
-    assert state(deadly) == ("dead", False)
-    interleave(other, (requeuing(queue_id(other)),), deadly, giving_back(pusher))
-    assert state(deadly) == ("retracted", False)
-    assert faults(deadly) == []
-
-
-def test_value_being_retracted_while_it_is_requeued(
-    deadly: Store, other: Store, pusher: Attempt, taker: Attempt, interleave: Interleave
-) -> None:
-    other.database.transact(giving_back(taker))
-    interleave(other, (giving_back(pusher),), deadly, requeuing(queue_id(deadly)))
-    assert state(deadly) == ("retracted", False)
-    assert faults(deadly) == []
+    race = RACES[name]
+    queue = store.session("shared").xcom["q"]
+    queue.max_deliveries = race.max_deliveries
+    works = {
+        "take": taking(taker, queue_id(store)),
+        "taker fails": giving_back(taker),
+        "pusher fails": giving_back(pusher),
+        "requeue": requeuing(queue_id(store)),
+    }
+    for work in race.before:
+        other.database.transact(works[work])
+    interleave(other, (works[race.first],), store, works[race.second])
+    assert state(store) == race.left
+    assert faults(store) == []
+    if race.left == ORPHANED:
+        other.database.transact(works["taker fails"])
+        assert state(store) == GONE
 
 
 def pushing(attempt: Attempt, queue_id: int, pushed: list[values.PushedValue | None]) -> Work:

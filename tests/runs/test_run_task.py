@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -16,17 +16,10 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.attempts import Broken, start
-from tests.support.rows import faults, query
+from tests.support.rows import query
 from zrb_store import InputsDiffer, Run, Store, TaskCompleted, UnencodableValue, open_store, register_codec
 
-pytestmark = pytest.mark.long_on_postgresql
-
-
-@pytest.fixture(autouse=True)
-def check_rows(store: Store) -> Iterator[None]:
-    """Check after each test that all invariants of the rows hold."""
-    yield
-    assert faults(store) == []
+pytestmark = [pytest.mark.long_on_postgresql, pytest.mark.usefixtures("sound")]
 
 
 def test_a_step_is_run_once(store: Store) -> None:

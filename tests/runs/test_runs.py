@@ -8,7 +8,6 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from tests.support.attempts import Broken, failing, start
 from tests.support.commands import Commands
 from tests.support.postgres import wait_until
 from tests.support.processes import Child
-from tests.support.rows import all_rows, faults, query
+from tests.support.rows import all_rows, query
 from tests.support.runners import hold_a_run
 from tests.support.sessions import parse
 from zrb_store import (
@@ -33,12 +32,7 @@ from zrb_store import (
 from zrb_store.run import RunSpec
 from zrb_store.testing import expire_lease, short_lease
 
-
-@pytest.fixture(autouse=True)
-def check_rows(store: Store) -> Iterator[None]:
-    """Check after each test that all invariants of the rows hold."""
-    yield
-    assert faults(store) == []
+pytestmark = pytest.mark.usefixtures("sound")
 
 
 class TestWhoMayRun:

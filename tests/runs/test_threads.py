@@ -13,11 +13,11 @@ import pytest
 
 from tests.support.attempts import Broken, start
 from tests.support.processes import Child
-from tests.support.rows import faults, query
+from tests.support.rows import query
 from tests.support.runners import fork_amid_a_step
 from zrb_store import Attempt, InputsDiffer, LeaseLost, Run, Store, StoreUnavailable, ZrbStoreError
 
-pytestmark = pytest.mark.long_on_postgresql
+pytestmark = [pytest.mark.long_on_postgresql, pytest.mark.usefixtures("sound")]
 
 PATIENCE = 30.0
 UNDER_WAY = "is running in this process: it must end before the task's next attempt begins"
@@ -65,13 +65,6 @@ class Step:
         self._go_on.set()
 
 
-@pytest.fixture(autouse=True)
-def check_rows(store: Store) -> Iterator[None]:
-    """Check after each test that all invariants of the rows hold."""
-    yield
-    assert faults(store) == []
-
-
 @pytest.fixture
 def threads() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(4) as pool:
@@ -101,13 +94,16 @@ def test_the_second_thread_gets_the_result_of_the_first(store: Store, step: Step
     assert attempts(store) == [("load", 1, "completed")]
 
 
-def test_the_second_thread_has_the_next_attempt_if_the_first_fails(store: Store, step: Step) -> None:
-    first, second = step.ask(Broken()), step.ask("result")
+@pytest.mark.parametrize(("error", "status"), [(Broken(), "failed"), (KeyboardInterrupt(), "interrupted")])
+def test_the_second_thread_has_the_next_attempt_if_the_first_ends_by_an_error(
+    store: Store, step: Step, error: BaseException, status: str
+) -> None:
+    first, second = step.ask(error), step.ask("result")
     step.go_on()
-    with pytest.raises(Broken):
+    with pytest.raises(type(error)):
         first.result(PATIENCE)
     assert second.result(PATIENCE) == "result"
-    assert attempts(store) == [("load", 1, "failed"), ("load", 2, "completed")]
+    assert attempts(store) == [("load", 1, status), ("load", 2, "completed")]
 
 
 def test_the_arguments_of_the_second_thread_are_compared(step: Step) -> None:
@@ -116,15 +112,6 @@ def test_the_arguments_of_the_second_thread_are_compared(step: Step) -> None:
     assert first.result(PATIENCE) == 1
     with pytest.raises(InputsDiffer, match="1 became 2"):
         second.result(PATIENCE)
-
-
-def test_an_interrupted_thread_makes_room(store: Store, step: Step) -> None:
-    first, second = step.ask(KeyboardInterrupt()), step.ask("result")
-    step.go_on()
-    with pytest.raises(KeyboardInterrupt):
-        first.result(PATIENCE)
-    assert second.result(PATIENCE) == "result"
-    assert attempts(store) == [("load", 1, "interrupted"), ("load", 2, "completed")]
 
 
 def test_waiting_ends_with_the_run(run: Run, step: Step) -> None:
