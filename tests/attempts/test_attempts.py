@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from zrb_store import (
     AttemptClosed,
     InvalidArgument,
     LeaseLost,
+    Run,
     Store,
     UnencodableValue,
     ValueTooLarge,
@@ -23,6 +25,7 @@ from zrb_store import (
     codec,
     masking,
     open_store,
+    step,
 )
 from zrb_store.masking import TRACEBACK_LIMIT, error_text
 
@@ -202,28 +205,24 @@ class TestEnds:
                 run.attempt(name)
 
 
+ENDS: dict[str, tuple[Callable[[Run, Attempt], object], str]] = {
+    "it completed": (lambda run, attempt: attempt.complete("result"), "completed"),
+    "it failed": (lambda run, attempt: attempt.fail(Broken()), "failed"),
+    "it was interrupted": (lambda run, attempt: attempt.fail(Broken(), "interrupted"), "interrupted"),
+    "the next attempt began": (lambda run, attempt: run.begin("load"), "lost"),
+    "its run ended": (lambda run, attempt: run.end("failed"), "interrupted"),
+}
+
+
 class TestRefusals:
     @pytest.mark.promise(number=5)
-    @pytest.mark.parametrize("status", ["completed", "failed", "interrupted"])
-    def test_an_attempt_that_ended_can_no_longer_write(self, store: Store, shared: Any, status: str) -> None:
-        attempt = start(store, "flow").begin("load")
-        if status == "completed":
-            attempt.complete("result")
-        else:
-            attempt.fail(Broken(), status)
+    @pytest.mark.parametrize("way", ENDS)
+    def test_an_attempt_that_ended_can_no_longer_write(self, store: Store, shared: Any, way: str) -> None:
+        end, status = ENDS[way]
+        run = start(store, "flow")
+        attempt = run.begin("load")
+        end(run, attempt)
         refused(store, attempt, AttemptClosed, f"flow/load#1 is {status}: it can no longer write")
-
-    def test_after_the_next_attempt_began(self, store: Store, shared: Any) -> None:
-        run = start(store, "flow")
-        attempt = run.begin("load")
-        run.begin("load")
-        refused(store, attempt, AttemptClosed, "flow/load#1 is lost")
-
-    def test_after_its_run_ended(self, store: Store, shared: Any) -> None:
-        run = start(store, "flow")
-        attempt = run.begin("load")
-        run.end("failed")
-        refused(store, attempt, AttemptClosed, "flow/load#1 is interrupted")
 
     @pytest.mark.promise(number=5)
     def test_after_a_take_over(self, store: Store, shared: Any) -> None:
@@ -348,3 +347,42 @@ class TestWhoOwnsWhat:
             start(store, "flow")
             assert list(queue) == ["final"]
             assert faults(other) == []
+
+
+Work = Callable[[Store, Run], Generator[Any, None, None]]
+
+
+def in_an_attempt(store: Store, run: Run) -> Generator[None, None, None]:
+    with run.attempt("load"):
+        store.session("inbox").xcom["files"].pop()
+        yield
+
+
+def in_a_step(store: Store, run: Run) -> Generator[Any, None, None]:
+    async def take() -> None:
+        store.session("inbox").xcom["files"].pop()
+        await asyncio.sleep(0)
+
+    async def work() -> None:
+        with run.attempt("load"):
+            await step("take", take)
+
+    yield from work().__await__()
+
+
+def in_a_delivery(store: Store, run: Run) -> Generator[None, None, None]:
+    for delivery in run.consume(store.session("inbox").xcom["files"]):
+        with delivery:
+            yield
+
+
+@pytest.mark.parametrize("work", [in_an_attempt, in_a_step, in_a_delivery])
+def test_code_that_is_closed_in_another_context_gives_back_what_it_took(store: Store, work: Work) -> None:
+    files = store.session("inbox").xcom["files"]
+    files.push("a.csv")
+    with store.session("night").run() as run:
+        working = work(store, run)
+        contextvars.copy_context().run(next, working)
+        assert list(files) == []
+        working.close()
+        assert list(files) == ["a.csv"]

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -19,13 +20,15 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+from tests.db.alembic_runs import alembic, alembic_here
 from tests.support.next_release import NEXT, ROOT
-from tests.support.postgres import Server
+from tests.support.postgres import DEADLINE, Server, wait_until
 from tests.support.tables import engine_of, revision_of, scalar, table_names, tables_of_a_store
-from zrb_store import open_store
+from zrb_store import SchemaAhead, Store, open_store
 from zrb_store.db import REVISION, VERSION_TABLE, migrate
 from zrb_store.db.dialect.sqlite import PAGE_SIZE
 from zrb_store.db.tables import metadata, queue, session
+from zrb_store.db.transaction import Transaction
 from zrb_store.db.views import queries
 from zrb_store.errors import StoreUnavailable
 
@@ -316,3 +319,82 @@ def test_percent_in_the_path_of_the_migrations(tmp_path: Path, monkeypatch: pyte
     engine = engine_of(tmp_path / "store.db")
     migrate.upgrade(engine)
     assert revision_of(engine) == REVISION
+
+
+@pytest.mark.slow
+def test_a_reader_is_refused_once_the_store_was_upgraded(store: Store, location: str) -> None:
+    queue = store.session("inbox").xcom["q"]
+    queue.push(1)
+    with open_store(location, read_only=True) as unknown, open_store(location, read_only=True) as known:
+        queues = [reader.session("inbox").xcom["q"] for reader in (unknown, known)]
+        assert [one.peek() for one in queues] == [1, 1]
+        with store.database.engine.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE zrb_version SET version_num = '{NEXT}'")
+
+        def is_refused() -> bool:
+            try:
+                assert queues[1].peek() == 1
+            except SchemaAhead:
+                return True
+            return False
+
+        wait_until(is_refused, lambda: "it reads on")
+        with store.database.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE zrb_value SET data = ''")
+        unknown.database.revision_due = time.monotonic() + DEADLINE
+        with pytest.raises(SchemaAhead, match=f"was changed to revision {NEXT}"):
+            queues[0].peek()
+
+
+@pytest.mark.parametrize("location", ["postgresql"], indirect=True)
+def test_an_upgrade_waits_for_a_transaction_that_has_begun(
+    store: Store, postgres_admin: psycopg.Connection[Any]
+) -> None:
+    """The schema must not change while a transaction relies on it."""
+    order = []
+
+    def upgrade() -> None:
+        with store.database.engine.connect() as connection, migrate.exclusive(connection):
+            order.append("upgrade")
+
+    def work(transaction: Transaction) -> None:
+        upgrading.start()
+        waits = "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"
+        wait_until(lambda: postgres_admin.execute(waits).fetchone() is not None, lambda: "the upgrade does not wait")
+        order.append("transaction")
+
+    upgrading = threading.Thread(target=upgrade)
+    store.database.transact(work)
+    upgrading.join(DEADLINE)
+    assert order == ["transaction", "upgrade"]
+
+
+# -- the command alembic, as a developer of zrb-store uses it in a checkout
+
+
+@pytest.mark.slow
+def test_the_parts_of_the_alembic_command_from_the_root(new_location: str) -> None:
+    assert "CREATE TABLE" in alembic_here(new_location, "upgrade", "head", sql=True)
+    alembic_here(new_location, "upgrade", "head")
+    assert revision_of(engine_of(new_location)) == REVISION
+    assert f"{REVISION} (head)" in alembic_here(new_location, "current")
+    assert "No new upgrade operations" in alembic_here(new_location, "check")
+
+
+@pytest.mark.slow
+def test_alembic_command_writes_a_revision_that_works(tmp_path: Path) -> None:
+    root = tmp_path / "100% checkout"
+    for name in ("alembic.ini", "migrations", "zrb_store"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (root / name).parent.mkdir(exist_ok=True)
+        copy(ROOT / name, root / name)
+    columns = root / "zrb_store" / "db" / "columns.py"
+    columns.write_text(
+        columns.read_text().replace("\n}\nOUTPUT: Columns", '\n    "more": _TIME_OR_NULL,\n}\nOUTPUT: Columns')
+    )
+    location = str(tmp_path / "store.db")
+    alembic(location, "upgrade", "head", root=root)
+    alembic(location, "revision", "--autogenerate", "--rev-id", NEXT, "-m", "More", root=root)
+    assert "more" in (root / "migrations" / "versions" / f"{NEXT}_more.py").read_text()
+    alembic(location, "upgrade", "head", root=root)
+    assert revision_of(engine_of(location)) == NEXT

@@ -5,19 +5,36 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.forks import fork
 from tests.support.postgres import wait_until
 from tests.support.processes import DEADLINE, Child, children
-from tests.support.rows import all_rows, is_waiting, query
+from tests.support.rows import all_rows, faults, is_waiting, query
 from tests.support.steps import Boom, Counted, attempt_of, failing, recorded
-from zrb_store import Attempt, AttemptClosed, LeaseLost, Run, Store, Xcom, ZrbStoreError, open_store, step
+from zrb_store import (
+    Attempt,
+    AttemptClosed,
+    LeaseLost,
+    Run,
+    StepUncertain,
+    Store,
+    Xcom,
+    ZrbStoreError,
+    open_store,
+    step,
+)
 from zrb_store.queries import steps
 from zrb_store.testing import expire_lease
 
@@ -76,24 +93,16 @@ def test_two_threads_with_a_step_of_one_name(store: Store) -> None:
     assert recorded(store, "convert/3").step == "page~2"
 
 
-def fork(work: object) -> int:
+def exit_code(work: Callable[[], None]) -> int:
     """Call a function in a forked process, and return its exit code."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()  # type: ignore[operator]
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return os.waitstatus_to_exitcode(os.waitpid(fork(work), 0)[1])
 
 
 def fork_amid_an_attempt(pipe: Connection, location: str) -> None:
     """Run steps in this process and in forked ones, and fork inside a step."""
     with open_store(location) as store, attempt_of(store) as attempt:
         step("here", int)
-        pipe.send([fork(lambda name=name: step(name, attempt.xcom["out"].push, name)) for name in ("a", "b")])
+        pipe.send([exit_code(partial(step, name, attempt.xcom["out"].push, name)) for name in ("a", "b")])
         step("here too", int)
 
         def push_and_nest() -> None:
@@ -101,7 +110,7 @@ def fork_amid_an_attempt(pipe: Connection, location: str) -> None:
             with pytest.raises(ZrbStoreError, match="steps do not nest"):
                 step("inner", int)
 
-        pipe.send(step("forking", fork, push_and_nest))
+        pipe.send(step("forking", exit_code, push_and_nest))
 
 
 def test_forked_processes_run_steps(store: Store, location: str) -> None:
@@ -267,3 +276,129 @@ def test_each_value_is_moved_exactly_once_by_processes_that_fail_at_random(store
 
 def work_in_child(pipe: Connection, location: str) -> None:
     work_until_all_are_moved(pipe, location, pipe.recv())
+
+
+@pytest.mark.slow
+@pytest.mark.promise(number=11)
+def test_a_once_step_that_a_forked_child_did_or_began_is_not_done_again(store: Store, tmp_path: Path) -> None:
+    """The process has run a step before, so it knows the task's steps, but not those of the child."""
+    done = tmp_path / "done"
+
+    def charge(who: str) -> str:
+        with done.open("a") as file:
+            print(who, file=file)
+        return "receipt"
+
+    def charge_and_die(who: str) -> None:
+        charge(who)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def charge_ann() -> None:
+        attempt.step("ann", charge, "ann", once=True)
+
+    with store.session("s").run() as run, run.attempt("pay") as attempt:
+        attempt.step("list", list)
+        os.waitpid(fork(charge_ann), 0)
+        assert attempt.step("ann", charge, "ann", once=True) == "receipt"
+        os.waitpid(fork(lambda: attempt.step("bob", charge_and_die, "bob", once=True)), 0)
+        with pytest.raises(StepUncertain, match="step bob"):
+            attempt.step("bob", charge_and_die, "bob", once=True)
+        os.waitpid(fork(lambda: attempt.step("cid", charge_and_die, "cid")), 0)
+        assert attempt.step("cid", charge, "cid") == "receipt", "it may be repeated"
+        assert [attempt.step(f"page {number}", int) for number in range(3)] == [0, 0, 0]
+    assert done.read_text().split() == ["ann", "bob", "cid", "cid"]
+    assert faults(store) == []
+
+
+@pytest.mark.promise(number=11)
+def test_of_two_processes_that_do_one_step_at_once_only_one_completes_it(store: Store) -> None:
+    begun, goes_on = os.pipe(), os.pipe()
+
+    def slowly() -> str:
+        os.write(begun[1], b"!")
+        os.read(goes_on[0], 1)
+        return "child"
+
+    def child() -> None:
+        with pytest.raises(AttemptClosed):
+            attempt.step("one", slowly)
+
+    with store.session("s").run() as run, run.attempt("pay") as attempt:
+        attempt.step("list", list)
+        pid = fork(child)
+        os.read(begun[0], 1)
+        assert attempt.step("one", lambda: "parent") == "parent"
+        os.write(goes_on[1], b"!")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    steps = query(store, "SELECT status, result FROM zrb_attempt WHERE step = 'one' ORDER BY id")
+    assert [tuple(row) for row in steps] == [("interrupted", None), ("completed", '"parent"')]
+
+
+def crash(*_: Any) -> None:
+    raise RuntimeError("of the child")
+
+
+def end_what_is_the_parents(run: Run, attempt: Attempt) -> None:
+    for end in (attempt.complete, attempt.fail):
+        with pytest.raises(AttemptClosed, match="only that one can end it"):
+            end()
+    with pytest.raises(ZrbStoreError, match="only that one can end it"):
+        run.end("failed")
+    if attempt.task == "work":  # deliveries are attempts of no task
+        with pytest.raises(ZrbStoreError, match="work#1 is running"):
+            run.begin("work")
+
+
+WAYS: dict[str, tuple[Callable[[Run, Attempt], Any], int]] = {
+    "falls through": (lambda run, attempt: None, 0),
+    "exits": (lambda run, attempt: sys.exit(3), 3),
+    "raises": (crash, 1),
+    "ends": (end_what_is_the_parents, 0),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.promise(number=5)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["attempt", "delivery", "step"])
+def test_a_forked_child_that_leaves_the_blocks_ends_nothing(store: Store, inbox: Any, kind: str, way: str) -> None:
+    """The parent's run and attempt go on, and the value that it holds stays with it."""
+    leave, code = WAYS[way]
+    parent = os.getpid()
+
+    def work(run: Run, attempt: Attempt) -> None:
+        child = os.fork()
+        if child == 0:
+            leave(run, attempt)
+            return
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code
+        assert query(store, "SELECT status FROM zrb_attempt WHERE step_of IS NULL") == [("running",)]
+        with open_store(store.database.url.render_as_string(hide_password=False)) as other:
+            assert other.session("s").status == "running"
+            assert other.session("inbox").xcom["files"].pop() == "b"
+
+    code_of_child = 1
+    try:
+        with store.session("s").run() as run:
+            if kind == "delivery":
+                for delivery in run.consume(inbox, on_error="raise"):
+                    with delivery:
+                        work(run, delivery.attempt)
+                    break
+            else:
+                with run.attempt("work") as attempt:
+                    inbox.pop()
+                    if kind == "attempt":
+                        work(run, attempt)
+                    else:
+                        attempt.step("page", lambda: work(run, attempt))
+        code_of_child = 0
+    except SystemExit as error:
+        code_of_child = int(str(error.code))
+    except AttemptClosed:
+        code_of_child = code if kind == "step" else 1  # the step has to end before its block is left
+    finally:
+        if os.getpid() != parent:
+            os._exit(code_of_child)
+    assert store.session("s").status == "completed"
+    assert list(inbox) == ["c"]

@@ -83,3 +83,19 @@ def test_progress_is_shown_on_a_terminal(
 @pytest.mark.parametrize("name", ["export", "import", "copy"])
 def test_help_has_an_example(command: Commands, name: str) -> None:
     assert f"zrb-store {name} " in command.ok(name, "--help").partition("Example")[2]
+
+
+@pytest.mark.on_sqlite
+def test_a_line_of_an_import_has_a_limit(
+    store: Store, command: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A longer one is not read to its end."""
+    monkeypatch.setenv("ZRB_STORE_MAX_VALUE", "1000")
+    store.session("s").xcom["q"].push('"\u00e9\x7f' * 200)
+    lines = tmp_path / "lines"
+    lines.write_text(command.ok("export", "s"))
+    assert command("import", str(lines), "--rename", "s=copy").code == 0
+    with lines.open("wb") as file:
+        file.truncate(1024**3)  # of NUL, without a newline, and without a place on the disk
+    refused = command("import", str(lines))
+    assert (refused.code, "line 1 of" in refused.err, "ZRB_STORE_MAX_VALUE allows" in refused.err) == (1, True, True)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.support.clocks import set_back
 from tests.support.commands import Commands
 from tests.support.consumers import two_deaths
 from tests.support.holders import age_lease
@@ -317,3 +318,32 @@ class TestUntilItIsDone:
         end(store, "main.1", parent="main")
         end(store, "inner", parent="main/load#1")
         assert reported(command) == [("failed", "main")]
+
+
+def fail(store: Store, name: str) -> None:
+    with contextlib.suppress(ValueError), store.session(name).run(task="load") as run, run.attempt("load"):
+        raise ValueError("no rows")
+
+
+def succeed(store: Store, name: str) -> None:
+    with store.session(name).run(task="load", again=True) as run, run.attempt("load") as attempt:
+        attempt.complete()
+
+
+@pytest.mark.long_on_postgresql(False)
+@pytest.mark.usefixtures("sound")
+@pytest.mark.unpooled  # the clock is that of a session of the server, which a pooler shares
+@pytest.mark.promise(number=17)
+def test_only_a_completion_that_ended_after_a_failure_silences_it(store: Store, command: Commands) -> None:
+    """Whatever the clock says."""
+    fail(store, "mon")
+    succeed(store, "tue")
+    assert command.ok("check") == ""
+    fail(store, "mon")
+    assert "session mon" in command("check").out
+    set_back(store, 5)
+    succeed(store, "tue-again")
+    assert command.ok("check") == ""
+    set_back(store, 10)
+    fail(store, "mon")
+    assert "session mon" in command("check").out

@@ -1,19 +1,25 @@
-"""`check`: dead values, overdue tasks, and how much it looks at."""
+"""`check`: dead values, overdue tasks, late waits, and how much it looks at."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from tests.support.commands import Commands
+from tests.support.completed import Reader, check_rows, check_steps, with_completed
+from tests.support.history import check_statements, fill_with_much
 from tests.support.rows import allow_damage
 from tests.support.sessions import Broken, parse
-from tests.watch.alerts import end, reported
+from tests.support.waits import set_deadlines, start
+from tests.watch.alerts import Told, end, reported
 from zrb_store import Store
 from zrb_store.watch.check import alerts
+from zrb_store.watch.queries import running_unreported
 
 pytestmark = pytest.mark.long_on_postgresql
 
@@ -156,7 +162,7 @@ def test_a_limit_says_that_there_are_more(command: Commands, store: Store) -> No
         end(store, f"s{number}", task=f"t{number}")
     lines = command("check", "--limit", "2").out.splitlines()
     assert len(lines) == 3
-    assert lines[-1] == "There are more: --limit 20, or --limit 0 for all."
+    assert "--limit 20, or --limit 0" in lines[-1]
     assert len(command("check", "--limit", "4").out.splitlines()) == 4
     assert len(reported(command, "--limit", "0")) == 4
 
@@ -189,3 +195,50 @@ def test_tasks_are_looked_up_once_however_often_they_failed(store: Store) -> Non
     for number in range(40):
         end(store, f"s{number}")
     assert statements() <= few + 2, "PostgreSQL sends the rows in more portions"
+
+
+@pytest.mark.slow
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize("how", ["", "ANALYZE"])
+def test_check_takes_few_statements_each_by_an_index(store: Store, how: str) -> None:
+    fill_with_much(store)
+    if how:
+        store.database.execute(sa.text(how))
+    check_statements(store, 11, lambda store: alerts(store.database, {}))
+
+
+READERS: dict[str, Reader] = {
+    "untold": running_unreported,
+    "check": lambda database: alerts(database, {}),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+def test_reading_takes_no_more_steps_with_more_completed_sessions(filled: Store, reader: str) -> None:
+    check_steps(with_completed(filled), READERS[reader])
+
+
+@pytest.mark.long_on_postgresql(False)
+@pytest.mark.unpooled  # each server process keeps its counts to itself until it reports them
+@pytest.mark.parametrize("location", ["postgresql"], indirect=True)
+def test_postgresql_reads_no_completed_session(filled: Store) -> None:
+    check_rows(with_completed(filled), READERS)
+
+
+@pytest.mark.long_on_postgresql(False)
+@pytest.mark.promise(number=18)
+def test_a_wait_is_told_and_counted_and_reported_when_it_is_late(store: Store, command: Commands, told: Told) -> None:
+    start(store, task="refund", path=["shop", "refund"], project="/srv/shop")
+    [one] = told.all()
+    question, answer = "for approve, 2 d left: Refund 120?", """zrb-store push shop approve '"yes"'"""
+    assert (one["EVENT"], one["ERROR"], one["REMEDY"]) == ("waiting", question, answer)
+    assert command("check").code == 0
+    [stats] = json.loads(command.ok("stats", "--format", "json"))
+    assert (stats["runs"], stats["waits"], stats["completed_share"]) == (1, 1, None)
+    assert stats["waited_seconds"] >= 0
+    assert "zrb_store_waited_seconds" in command.ok("stats", "--format", "prometheus")
+    set_deadlines(store, timedelta(hours=3))
+    late = command("check")
+    assert late.code == 1
+    assert "session shop (refund): for approve, 3 h late: Refund 120?; `zrb xcom resume shop --here`" in late.out

@@ -1,4 +1,4 @@
-"""Delayed values: `push --delay`, and queues with `retry_after` (promise 10).
+"""Delayed values: `push --delay`, and queues with `retry_after`; paused queues (promise 10).
 
 Delays go by the clock of the database, which no test turns: `let_pass` moves the delays instead.
 """
@@ -20,14 +20,18 @@ import sqlalchemy as sa
 from tests.support.attempts import acting_as
 from tests.support.clocks import let_pass
 from tests.support.commands import Commands
+from tests.support.consumers import taken
 from tests.support.holders import hold_a_value
 from tests.support.processes import Child
 from tests.support.rows import query
+from tests.support.sessions import parse
 from zrb_store import InvalidArgument, Store, Xcom, open_store
 from zrb_store.db.tables import value as value_table
+from zrb_store.inspect.queues import queue_overview
 from zrb_store.operations.copy import copy
 from zrb_store.operations.values import requeue_all
 from zrb_store.queries.clock import now_micros
+from zrb_store.records import iso
 from zrb_store.runtime import reclaim
 
 pytestmark = [pytest.mark.promise(number=10), pytest.mark.usefixtures("sound")]
@@ -233,12 +237,56 @@ def outage(store: Store, inbox: Xcom, poison: set[int], seconds: float) -> dict[
 def test_a_queue_outlasts_an_outage_and_only_poison_dies(store: Store) -> None:
     inbox = store.session("inbox").xcom["orders"]
     inbox.max_deliveries, inbox.retry_after = 5, [10, 60, 600]
-    inbox.extend(range(500))
+    inbox.extend(range(100))
     done = outage(store, inbox, {77}, 600)
-    assert done == dict.fromkeys((number for number in range(500) if number != 77), 1)
+    assert done == dict.fromkeys((number for number in range(100) if number != 77), 1)
     states = query(
         store,
         "SELECT state, count(*) FROM zrb_value WHERE queue_id = (SELECT id FROM zrb_queue WHERE "
         "name = 'orders') GROUP BY state ORDER BY state",
     )
-    assert [tuple(row) for row in states] == [("dead", 1), ("taken", 499)]
+    assert [tuple(row) for row in states] == [("dead", 1), ("taken", 99)]
+
+
+# -- paused queues (`queue --pause`): consumers and `pop` from a shell find nothing, everybody else goes on
+
+
+PAUSED = "queue 'files' of session inbox is paused: `zrb-store queue inbox files --unpause` lets consumers continue\n"
+
+
+@pytest.mark.long_on_postgresql
+def test_consumers_and_the_shell_find_nothing_in_a_paused_queue_and_others_go_on(
+    command: Commands, store: Store, inbox: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    command.ok("queue", "inbox", "files", "--pause")
+    for wait in ([], ["--wait", "0.1"]):
+        assert tuple(command("pop", "inbox", "files", *wait)) == (3, "", f"zrb-store: {PAUSED}")
+    with store.session("worker").run() as run:
+        assert taken(run, inbox, wait=0.1) == []
+        assert [record.getMessage() for record in caplog.records] == [PAUSED.strip()]
+        with run.attempt("load"):
+            assert inbox.pop() == "a"
+    inbox.push("d")
+    assert inbox.pop() == "b"
+    command.ok("queue", "inbox", "files", "--unpause")
+    assert command.ok("pop", "inbox", "files") == "c\n"
+    with store.session("worker").run(again=True) as run:
+        assert taken(run, inbox) == ["d"]
+
+
+@pytest.mark.long_on_postgresql
+def test_a_pause_is_shown_and_recorded_once(command: Commands, store: Store, inbox: Any) -> None:
+    shown = [parse("queue", command.ok("queue", "inbox", "files", "--pause", "--json")) for _ in range(2)]
+    assert shown[0] == shown[1]
+    assert "Paused          since 20" in command.ok("queue", "inbox", "files")
+    queue = parse("show", command.ok("show", "inbox", "--json"))["queues"]["files"]
+    assert queue["paused_at"] == shown[0]["paused_at"] is not None
+    assert ", paused since " in command.ok("show", "inbox")
+    (summary,), _ = queue_overview(store.database)
+    assert iso(summary.state.paused_at) == shown[0]["paused_at"]
+    command.ok("queue", "inbox", "files", "--unpause", "--max-deliveries", "5")
+    changes = parse("log", command.ok("log", "inbox", "--json"))["changes"]
+    assert [change["detail"] for change in changes] == ["files: paused", "files: max_deliveries 5", "files: unpaused"]
+    assert "aused" not in command.ok("queue", "inbox", "files")
+    wrong = command("queue", "inbox", "file", "--pause")
+    assert (wrong.code, "did you mean files" in wrong.err) == (3, True)
