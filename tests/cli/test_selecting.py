@@ -235,7 +235,7 @@ def test_rm_refuses_all_if_one_is_pinned_or_run(command: Commands, named: Store,
         for args in (["--match", "etl-*"], ["etl-1", "etl-10"]):
             result = command("rm", *args, *more)
             assert (result.code, result.out) == (75, "")
-            assert "session etl-10 is being run" in result.err
+            assert f"session etl-10 is being run by pid {os.getpid()}" in result.err
     assert names(named) == set(NAMES)
     dead = named.session("etl-10").run(again=True).start()
     expire_lease(named.session("etl-10"))

@@ -81,7 +81,7 @@ def test_steps_that_were_given_back_say_so(command: Commands, night: Store) -> N
     of_step = command.ok("log", "night", "convert/1")
     assert ("Given back 2" in of_step, "Its result" in of_step) == (True, False)
     result = command("get", "night", "convert/1", "--result")
-    assert "(night/convert/1#1) has completed" in result.err
+    assert "(night/convert/1#1) has completed, and was given back" in result.err
 
 
 @pytest.mark.on_sqlite

@@ -28,7 +28,7 @@ from zrb_store.testing import short_lease
 
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 ON_POSTGRESQL = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
-LOCKED = "is locked"
+LOCKED = "is locked by another program"
 
 
 @contextmanager
@@ -177,14 +177,14 @@ def test_long_waiting_is_reported(
 ) -> None:
     monkeypatch.setattr(patience, "WARN_AFTER", 0.1)
     queue = store.session("s").xcom["q"]
+    warning = f"the store {store.url} {LOCKED}: waiting up to 30 s more"
     with caplog.at_level(logging.WARNING, "zrb_store"), ThreadPoolExecutor(1) as threads:
         with locked(location):
             push = threads.submit(queue.push, 1)
-            wait_until(lambda: bool(caplog.messages), lambda: "nothing is reported")
+            wait_until(lambda: caplog.messages == [warning], lambda: str(caplog.messages))
         push.result(DEADLINE)
     assert len(caplog.messages) == 2
-    assert caplog.messages[0].startswith(f"the store {store.url} {LOCKED}")
-    assert caplog.messages[1].startswith(f"the store {store.url} can be used again")
+    assert caplog.messages[1].startswith(f"the store {store.url} can be used again, after ")
 
 
 @ON_POSTGRESQL

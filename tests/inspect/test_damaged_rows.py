@@ -153,7 +153,7 @@ def test_retention_is_refused_with_a_warning(
     monkeypatch.setenv("ZRB_STORE_RETENTION", "keep=0")
     with caplog.at_level(logging.WARNING), all_tables.session("new").run():
         pass
-    assert "a row is damaged: zrb_session name=etl-24 (status)" in caplog.text
+    assert "the store was not pruned: a row is damaged: zrb_session name=etl-24 (status)" in caplog.text
     assert query(all_tables, "SELECT count(*) FROM zrb_session") == [(4,)]
 
 

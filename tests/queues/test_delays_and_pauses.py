@@ -289,4 +289,4 @@ def test_a_pause_is_shown_and_recorded_once(command: Commands, store: Store, inb
     assert [change["detail"] for change in changes] == ["files: paused", "files: max_deliveries 5", "files: unpaused"]
     assert "aused" not in command.ok("queue", "inbox", "files")
     wrong = command("queue", "inbox", "file", "--pause")
-    assert (wrong.code, "did you mean files" in wrong.err) == (3, True)
+    assert (wrong.code, wrong.err) == (3, "zrb-store: session inbox has no queue 'file'; did you mean files?\n")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -124,41 +124,50 @@ def test_other_arguments_are_refused(store: Store) -> None:
         assert attempt.step("page", int, "7") == 7
 
 
+class LateStep:
+    """A step in a thread: it takes a value, pushes it, and pushes another one after its attempt has ended."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.refused: list[ZrbStoreError] = []
+        self._attempt = attempt
+        self._taken, self._ended = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        assert self._taken.wait(60)
+
+    def go_on(self) -> None:
+        """Say that the attempt has ended, and wait for the end of the step."""
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._attempt.step("slow", self._work)
+        except ZrbStoreError as error:
+            self.refused.append(error)
+
+    def _work(self) -> None:
+        self._attempt.xcom["out"].push(self._attempt.xcom["in"].pop())
+        self._taken.set()
+        assert self._ended.wait(60)
+        self._attempt.xcom["out"].push("late")
+
+
 @pytest.mark.promise(number=11)
 def test_ending_an_attempt_closes_its_steps(store: Store) -> None:
     session = store.session("night")
     session.xcom["in"].push("a")
-    taken, ended = threading.Event(), threading.Event()
-    refused: list[BaseException] = []
-
-    def slow(attempt: Attempt) -> None:
-        attempt.xcom["in"].pop()
-        taken.set()
-        assert ended.wait(60)
-        attempt.xcom["out"].push("late")
-
-    def work(attempt: Attempt) -> None:
-        try:
-            attempt.step("slow", slow, attempt)
-        except AttemptClosed as error:
-            refused.append(error)
-
     with store.session("night").run() as run:
         for number, fails in enumerate((True, False), 1):
             with contextlib.suppress(Boom), run.attempt("convert") as attempt:
-                thread = threading.Thread(target=work, args=[attempt])
-                thread.start()
-                assert taken.wait(60)
+                late = LateStep(attempt)
                 assert list(session.xcom["in"]) == []
                 if fails:
                     raise Boom
             assert list(session.xcom["in"]) == ["a"]
-            ended.set()
-            thread.join()
-            assert (len(refused), list(session.xcom["out"])) == (1, [])
+            late.go_on()
+            assert ([type(each) for each in late.refused], list(session.xcom["out"])) == ([AttemptClosed], [])
             assert recorded(store, "convert/1", number).status == "interrupted"
-            for each in (taken, ended, refused):
-                each.clear()
 
 
 @pytest.mark.promise(number=11)
@@ -281,65 +290,18 @@ def test_a_step_that_runs_for_the_second_time_is_closed(store: Store, ending: st
     """It is known from the attempt before, so that it needs no new number."""
     session = store.session("night")
     session.xcom["in"].push("a")
-    began, ended = threading.Event(), threading.Event()
-    refused: list[BaseException] = []
-
-    def slow(attempt: Attempt) -> None:
-        attempt.xcom["in"].pop()
-        began.set()
-        assert ended.wait(60)
-        attempt.xcom["out"].push("late")
-
-    def work(attempt: Attempt) -> None:
-        try:
-            attempt.step("slow", slow, attempt)
-        except AttemptClosed as error:
-            refused.append(error)
-
     with session.run() as run:
         with pytest.raises(Boom), run.attempt("convert") as attempt:
             attempt.step("slow", failing)
         attempt = run.attempt("convert")
-        thread = threading.Thread(target=work, args=[attempt])
-        thread.start()
-        assert began.wait(60)
+        late = LateStep(attempt)
         try:
             getattr(attempt, ending)()
             assert recorded(store, "convert/1", 2).status == "interrupted"
             assert list(session.xcom["in"]) == ["a"]
         finally:
-            ended.set()
-            thread.join()
-        assert (len(refused), list(session.xcom["out"])) == (1, [])
-
-
-@contextlib.contextmanager
-def slow_step(store: Store, run: Run) -> Iterator[tuple[Attempt, list[BaseException]]]:
-    """Let a step take a value, and go on working when the block ends. Yield its attempt, and what it is refused."""
-    began, ended = threading.Event(), threading.Event()
-    refused: list[BaseException] = []
-    attempt = run.begin("convert")
-
-    def slow() -> None:
-        attempt.xcom["out"].push(attempt.xcom["in"].pop())
-        began.set()
-        assert ended.wait(60)
-        attempt.xcom["out"].push("late")
-
-    def work() -> None:
-        try:
-            attempt.step("slow", slow)
-        except ZrbStoreError as error:
-            refused.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        assert began.wait(60)
-        yield attempt, refused
-    finally:
-        ended.set()
-        thread.join()
+            late.go_on()
+        assert ([type(each) for each in late.refused], list(session.xcom["out"])) == ([AttemptClosed], [])
 
 
 def take_over(run: Run, location: str) -> None:
@@ -368,11 +330,14 @@ def test_whichever_way_an_attempt_ends_its_running_steps_are_given_back(
     session = store.session("night")
     session.xcom["in"].push("a")
     run = session.run().start()
-    with slow_step(store, run) as (_, refused):
+    late = LateStep(run.begin("convert"))
+    try:
         end(run, location)
         assert recorded(store, "convert/1").status == status
         assert list(session.xcom["in"]) == ["a"]
-    assert [type(each) for each in refused] == [error]
+    finally:
+        late.go_on()
+    assert [type(each) for each in late.refused] == [error]
     assert list(session.xcom["out"]) == []
     assert set(told) == {False}
 
