@@ -47,14 +47,8 @@ QUESTIONS = (
 )
 
 
-def module_of(name: str) -> ModuleType:
-    """Return the module that answers a question."""
-    return importlib.import_module(f"benchmarks.{name}")
-
-
-def ask(name: str, effort: Effort) -> tuple[str, str, Answer]:
+def ask(module: ModuleType, effort: Effort) -> tuple[str, str, Answer]:
     """Run one module, and return its question, the explanation of the question, and the answer."""
-    module = module_of(name)
     question, _, prose = (module.__doc__ or "").strip().partition("\n\n")
     answer: Answer = module.run(effort)
     return question, prose.strip(), answer
@@ -67,13 +61,13 @@ def main(arguments: list[str]) -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a package that pip installed has its bytecode
     names = [argument for argument in arguments if argument != "--quick"]
     effort = Effort(quick="--quick" in arguments)
-    for name in names or QUESTIONS:
-        module_of(name)  # what lacks a package says so now, and not after twenty minutes
+    # All at once: what lacks a package says so now, and not after twenty minutes.
+    modules = {name: importlib.import_module(f"benchmarks.{name}") for name in names or QUESTIONS}
     answers = {}
     load, began = os.getloadavg()[0], time.monotonic()
-    for name in names or QUESTIONS:
+    for name, module in modules.items():
         started = time.monotonic()
-        question, prose, answer = ask(name, effort)
+        question, prose, answer = ask(module, effort)
         answers[question] = (prose, answer)
         print("\n".join(["", f"## {question}", "", *answer.lines, ""]), flush=True)
         print(*(" | ".join(goal.row()) for goal in answer.goals), sep="\n")
