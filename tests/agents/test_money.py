@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -177,6 +179,16 @@ def test_an_answer_whose_usage_was_not_measured_has_no_price() -> None:
     assert priced is not None
     assert priced["model"] == "openai/gpt-4o"
     assert str(priced["prices"]).startswith("genai-prices ")
+
+
+def test_a_model_has_loaded_the_list_before_it_answers() -> None:
+    """In the event loop that would take 15 ms."""
+    code = (
+        "import sys; from pydantic_ai.models.test import TestModel; import zrb_store.agents.runtime.prices\n"
+        "before = 'genai_prices.data' in sys.modules; TestModel(); print(before, 'genai_prices.data' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False True\n"
 
 
 @pytest.mark.parametrize("visit", [0, 2, 4])

@@ -40,7 +40,7 @@ LIBRARIES = {
     "click": {"zrb_store.cli", "zrb_store.render", *(f"zrb_store.{name}" for name in wings.NAMES)},
     "jinja2": {"zrb_store.page"},
     "markupsafe": {"zrb_store.page"},
-    "opentelemetry": {"zrb_store.traces"},
+    "opentelemetry": {"zrb_store.traces", "zrb_store.agents.runtime"},
     "psutil": {"zrb_store.system.portable"},
     "psycopg": {"zrb_store.db.dialect"},
     "pydantic": {"zrb_store.agents.runtime"},

@@ -26,10 +26,10 @@ def environment(release: str) -> Path:
     return environment_with(f"zrb-{release}", "zrb" if release == "latest" else f"zrb=={release}")
 
 
-def with_telemetry() -> Path:
-    """Return the folder of the environment with a pydantic-ai that reports nothing twice, and OpenTelemetry's SDK."""
+def with_telemetry(release: str) -> Path:
+    """Return the folder of the environment with this release of pydantic-ai and OpenTelemetry's SDK."""
     packages = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
-    return environment_with("telemetry", "pydantic-ai-slim==2.68.0", *packages)
+    return environment_with(f"telemetry-{release}", f"pydantic-ai-slim=={release}", *packages)
 
 
 def environment_with(name: str, *packages: str) -> Path:

@@ -1,1 +1,1 @@
-"""A wing: runs, attempts, steps and deliveries are spans of OpenTelemetry. Nothing else imports it."""
+"""A wing: runs, attempts, steps and deliveries are spans of OpenTelemetry."""

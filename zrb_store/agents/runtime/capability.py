@@ -45,7 +45,7 @@ from zrb_store.agents.runtime.digests import plain
 from zrb_store.agents.runtime.journal import Journal, Terms, reading
 from zrb_store.agents.runtime.names import bounded
 from zrb_store.agents.runtime.stored import dump_response, read_response
-from zrb_store.agents.runtime.telemetry import replay_scope, report
+from zrb_store.agents.runtime.telemetry import discount, replay_scope, report
 from zrb_store.agents.runtime.usage import note, spending, spent_by
 from zrb_store.agents.settings import budget_of
 from zrb_store.attempt import Attempt, Step
@@ -190,9 +190,12 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         """Report the request where its span is open: who reads a stream, and so makes its request, may be elsewhere."""
         self.journal.request_step = None
         try:
-            return await handler(request_context)
+            response = await handler(request_context)
         finally:
             report(self.journal.request_step)
+        if isinstance(self.journal.request_step, StoredResult):
+            discount(response)
+        return response
 
     async def wrap_tool_execute(
         self,

@@ -1,6 +1,7 @@
 """What an answer costs, by the list of prices that pydantic-ai uses: `genai-prices`.
 
-It is asked once, when the answer is stored: another list does not change what was paid.
+It is asked once, when the answer is stored: another list does not change what was paid. A model loads the list when it
+is made, so the first price takes 3 ms of the event loop, and each other one half a millisecond.
 """
 
 from __future__ import annotations
