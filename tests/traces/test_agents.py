@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.traces.conftest import Programs
 from tests.traces.spans import Collector, Seen
+from tests.traces.test_programs import SETUP
 from tests.zrb.environments import with_telemetry
 
 PROGRAM = """
@@ -130,3 +136,113 @@ def test_an_agent_is_paid_once(programs: Programs, collector: Collector, release
     assert total(programs.folder / "metered") == paid
     if release != "2.36.0":  # whose spans of a run have the usage of the whole run
         assert exported(collector.spans, "invoke_agent", "aggregated_usage") == paid
+
+
+class ModelServer:
+    """A server of OpenAI's protocol whose model calls a tool three times, and then ends. It counts its tokens."""
+
+    def __init__(self) -> None:
+        self.counted: list[tuple[int, int]] = []
+        counted = self.counted
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                number = sum(one["role"] == "assistant" for one in request["messages"])
+                given, answered = 1000 * (number + 1), 10 + number
+                counted.append((given, answered))
+                function = {"name": "look", "arguments": json.dumps({"at": number})}
+                call = {"index": 0, "id": f"c{number}", "type": "function", "function": function}
+                delta = {"role": "assistant"} | ({"tool_calls": [call]} if number < 3 else {"content": "done"})
+                choice = {"index": 0, "delta": delta, "finish_reason": "tool_calls" if number < 3 else "stop"}
+                usage = {"prompt_tokens": given, "completion_tokens": answered, "total_tokens": given + answered}
+                about = {"id": f"r{number}", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o"}
+                chunks = ({**about, "choices": [choice]}, {**about, "choices": [], "usage": usage})
+                body = "".join(f"data: {json.dumps(each)}\n\n" for each in chunks) + "data: [DONE]\n\n"
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+
+    @property
+    def tokens(self) -> int:
+        return sum(map(sum, self.counted))
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    server = ModelServer()
+    thread = threading.Thread(target=server.http.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+    thread.join()
+
+
+LLM_TASK = f"""{SETUP}
+import os
+import signal
+
+from pydantic_ai import Agent
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.openai import OpenAIProvider
+from zrb import LLMTask, cli
+
+Agent.instrument_all()
+
+
+def look(at: int) -> str:
+    "Look."
+    if os.environ.get("DIES") == str(at):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "nothing"
+
+
+model = OpenAIChatModel("gpt-4o", provider=OpenAIProvider(base_url=os.environ["MODELS"], api_key="none"))
+cli.add_task(LLMTask(name="triage", message="Look.", system_prompt="You look.", model=model, tools=[look], yolo=True))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.on_sqlite
+@pytest.mark.promise(number=11)
+def test_an_llm_task_that_is_killed_twice(programs: Programs, collector: Collector, server: ModelServer) -> None:
+    programs.write("zrb_init.py", LLM_TASK)
+    zrb = {"ZRB_INIT_MODULES": "zrb_store.plugin", "ZRB_STORE_SESSION": "desk", "MODELS": server.url}
+    for dies in ("1", "2"):
+        programs.run("zrb", "triage", code=-signal.SIGKILL, more={**zrb, "DIES": dies})
+    programs.run("zrb", "triage", more=zrb)
+    assert collector.tree == (
+        "(lost)\n"  # the span of the task, which was killed
+        "  step prompt #1: completed\n"
+        "(lost)\n"  # that of its agent
+        "  chat gpt-4o\n"
+        "    step model #1: completed\n"
+        "  execute_tool look\n"
+        "    step tool look c0 #1: completed\n"
+        "  chat gpt-4o\n"
+        "    step model~2 #1: completed\n"
+        "(lost)\n"
+        "  execute_tool look\n"
+        "    step tool look c1 #2: completed\n"
+        "  chat gpt-4o\n"
+        "    step model~3 #1: completed\n"
+        "run triage: completed <- (lost)\n"
+        "  task triage #3: completed, 6 steps from the store\n"
+        "    invoke_agent agent\n"
+        "      execute_tool look\n"
+        "        step tool look c2 #2: completed\n"
+        "      chat gpt-4o\n"
+        "        step model~4 #1: completed\n"
+    )
+    assert len(server.counted) == 4
+    assert exported(collector.spans, "chat") == server.tokens
+    assert exported(collector.spans, "invoke_agent", "aggregated_usage") == sum(server.counted[-1])
