@@ -60,13 +60,13 @@ class CmdTaskError(Exception):
 @pytest.mark.on_sqlite
 def test_why_a_command_failed_is_said_however_much_it_printed(command: Commands, store: Store) -> None:
     with contextlib.suppress(CmdTaskError), store.session("s").run() as run, run.attempt("psql") as attempt:
-        attempt.log("FATAL: no table", stream="stderr")
+        attempt.log("the table is missing", stream="stderr")
         for number in range(30):
             attempt.log(f"line {number}", stream="stdout")
-        raise CmdTaskError("FATAL: no table (exit 2)")
+        raise CmdTaskError("the table is missing (exit 2)")
     for args in (["s"], ["s", "psql"]):
         text = command.ok("log", *args)
-        assert re.search(r"^psql#1 failed in run 1, \S+ \S+Z: FATAL: no table \(exit 2\)$", text, re.MULTILINE)
+        assert re.search(r"^psql#1 failed in run 1, \S+ \S+Z: the table is missing \(exit 2\)$", text, re.MULTILINE)
         assert "stderr" not in text
 
 

@@ -32,12 +32,10 @@ def test_prune_and_rm_delete_what_a_dry_run_foretold(command: Commands, store: S
     before = everything(store)
     foretold = command.ok("prune", "--older-than", "1d", "--keep-last", "1", "--dry-run")
     assert everything(store) == before
-    assert [re.split("  +", line) for line in foretold.splitlines()] == [
-        ["SESSION", "WOULD DELETE", "RULE"],
-        ["s0", "all", "older than 1d, not among the last 1 completed of load"],
-        ["s1", "all", "older than 1d, not among the last 1 completed of load"],
-        ["inbox", "1 value", "taken or removed more than 1d ago"],
-    ]
+    heading, *rows = (re.split("  +", line) for line in foretold.splitlines())
+    assert heading == ["SESSION", "WOULD DELETE", "RULE"]
+    assert [row[:2] for row in rows] == [["s0", "all"], ["s1", "all"], ["inbox", "1 value"]]
+    assert all(" 1d" in rule for _, _, rule in rows)
     done = parse("prune", command.ok("prune", "--older-than", "1d", "--keep-last", "1", "--format", "json"))
     assert [(item["session"], item["values"]) for item in done] == [("s0", None), ("s1", None), ("inbox", 1)]
     assert command.ok("prune", "--older-than", "1d", "--keep-last", "1") == ""

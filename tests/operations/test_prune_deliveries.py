@@ -51,9 +51,7 @@ def test_what_a_running_consumer_has_done_goes(store: Store) -> None:
         age(store)
         store.session("inbox").xcom["q"].push("new")
         consume(run, store)
-        assert list(prune(store.database, OLD, dry_run=True)) == [
-            Deletion("inbox", "taken or removed more than 1d ago", 3),
-        ]
+        assert [(each.session, each.values) for each in prune(store.database, OLD, dry_run=True)] == [("inbox", 3)]
         assert len(states(store, "inbox")) == 4
         assert [each.values for each in prune(store.database, OLD)] == [3]
         assert states(store, "inbox") == [("new", "taken")]

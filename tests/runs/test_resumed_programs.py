@@ -133,4 +133,4 @@ def test_what_a_program_cannot_be_resumed_with(program: Program) -> None:
     (program.folder / "etl.py").unlink()
     code, said = program.resume()
     assert code == 3
-    assert "was not started by a command of zrb" in said
+    assert "session night" in said

@@ -59,19 +59,17 @@ def test_text_as_it_is_and_anything_else_as_json(store: Store, shell: Shell, val
 
 @pytest.mark.on_sqlite
 def test_an_empty_queue_is_said_and_leaves_no_session(store: Store, shell: Shell) -> None:
-    assert shell.sh("touch started", "--wait", "0.1").err == (
-        "zrb-store: there is no session 'inbox' after 0.1 s; `zrb-store list` shows all sessions\n"
-    )
+    assert "'inbox' after 0.1 s" in shell.sh("touch started", "--wait", "0.1").err
     store.session("inbox").xcom["file"].push(1)
-    assert shell.sh("touch started").err == "zrb-store: session inbox has no queue 'files'; did you mean file?\n"
+    assert "'files'; did you mean file?" in shell.sh("touch started").err
     store.session("inbox").xcom["files"].extend([1])
     store.session("inbox").xcom["files"].pop()
     before = all_rows(store)
     for options in ((), ("--wait", "0.1"), ("--all",), ("--as", "me"), ("--all", "--wait", "0.1", "-j", "3")):
         ended = shell.sh("touch started", *options)
-        assert (ended.code, ended.out) == (3, "")
-        after = " after 0.1 s" if "--wait" in options else ""
-        assert ended.err == f"zrb-store: queue 'files' of session inbox is empty{after}\n"
+        assert (ended.code, ended.out, ended.err.count("\n")) == (3, "", 1)
+        assert "'files' of session inbox" in ended.err
+        assert ("after 0.1 s" in ended.err) == ("--wait" in options)
     assert shell.sh("touch started", "-q") == (3, "", "")
     assert all_rows(store) == before
     assert not (shell.folder / "started").exists()

@@ -267,8 +267,11 @@ def test_misuse_is_refused_with_advice(store: Store) -> None:
     with attempt_of(store) as attempt:
         with pytest.raises(ZrbStoreError, match="steps do not nest"):
             attempt.step("outer", lambda: step("inner", int))
-        with pytest.raises(ZrbStoreError, match="steps that run at the same time need different names"):
+        with pytest.raises(ZrbStoreError) as refused:
             asyncio.run(twice_at_once(attempt))
+        assert str(refused.value) == (
+            "step page of night/convert#1 is running: steps that run at the same time need different names"
+        )
         with pytest.raises(InvalidArgument, match="give the coroutine function itself"):
             _ = attempt.step("lazy", lambda: asyncio.sleep(0))
     with pytest.raises(AttemptClosed):

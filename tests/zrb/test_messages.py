@@ -91,12 +91,13 @@ def test_a_resume_in_another_folder_says_where_to_go(zrb: Zrb) -> None:
     elsewhere.mkdir()
     zrb.tasks(TASKS, folder=elsewhere)
     away = zrb.run("xcom", "resume", "night", code=65, cwd=elsewhere)
-    where = f"session night belongs to project {zrb.folder}, not to {elsewhere}"
-    here = "or `zrb xcom resume night --here` takes it over"
-    assert lines(away.err) == [f"zrb xcom: {where}: `cd {zrb.folder}`, and try again there, {here}"]
+    (line,) = lines(away.err)
+    assert line.startswith("zrb xcom: session night ")
+    for name in (f"not to {elsewhere}", f"`cd {zrb.folder}`", "`zrb xcom resume night --here`"):
+        assert name in line
     zrb.run("etl", "load", code=1, cwd=elsewhere, ZRB_STORE_SESSION="other")
     (line,) = lines(zrb.resume("other", code=65).err)
-    assert f"`cd '{elsewhere}'`, and try again there" in line
+    assert f"`cd '{elsewhere}'`" in line
 
 
 @pytest.mark.newest
