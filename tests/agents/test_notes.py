@@ -131,7 +131,7 @@ def test_costs_count_what_was_paid_and_what_was_lost() -> None:
         ('{"agent": 1, "run": true, "call": null, "more": "x"}', AgentStep()),
     ],
 )
-def test_what_attributes_say(attributes: str | None, own: AgentStep) -> None:
+def test_a_step_is_what_its_attributes_say(attributes: str | None, own: AgentStep) -> None:
     assert AgentStep.of(attempt_record(attributes=attributes)) == own
 
 

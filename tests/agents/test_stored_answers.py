@@ -56,7 +56,7 @@ def stored(detail: Any, limit: int = 10_000) -> Any:
         (ipaddress.ip_address("192.0.2.1"), "192.0.2.1"),  # as pydantic writes it
     ],
 )
-def test_details_come_back(detail: Any, comes_back: Any) -> None:
+def test_details_of_the_provider_come_back(detail: Any, comes_back: Any) -> None:
     answer = read_response(codec.decode(stored(detail).data))
     assert answer.provider_details == {"detail": comes_back}
     assert answer.text == "yes"
@@ -99,7 +99,7 @@ def test_a_conversation_that_cannot_be_stored_is_left_to_the_step(content: Any) 
     assert left["history"][0]["parts"][0]["content"] is content
 
 
-def test_decisions_come_back() -> None:
+def test_decisions_on_calls_come_back() -> None:
     calls = [
         ToolCallPart("charge", {"n": 1}, "c1"),
         ToolCallPart("charge", '{"n": 2}', "c2"),

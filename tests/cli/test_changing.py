@@ -148,14 +148,14 @@ def test_a_value_over_the_limit_is_refused(command: Commands, monkeypatch: pytes
     assert command("push", "inbox", "q", "x" * 101, "--text").code == 1
 
 
-def test_each_is_recorded(command: Commands, store: Store) -> None:
+def test_each_push_and_pop_is_recorded(command: Commands, store: Store) -> None:
     command.ok("push", "inbox", "q", "1")
     command.ok("pop", "inbox", "q")
     command("pop", "inbox", "q")
     assert changes(store) == [("push", "inbox", "q#1"), ("pop", "inbox", "q#1")]
 
 
-def test_pop_makes_nothing(command: Commands, store: Store) -> None:
+def test_pop_makes_no_session_and_no_queue(command: Commands, store: Store) -> None:
     assert command("pop", "nowhere", "q").code == 3
     store.session("inbox").xcom["q"].push(1)
     assert command("pop", "inbox", "other").code == 3

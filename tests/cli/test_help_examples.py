@@ -133,7 +133,7 @@ def clean_environment(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("command", "example"), EXAMPLES, ids=[example for _, example in EXAMPLES])
-def test_an_example_runs(
+def test_each_example_of_a_help_text_runs(
     command: str,
     example: str,
     filled: Path,

@@ -100,7 +100,7 @@ def test_trace_shows_the_history_of_a_value(command: Commands, filled: Store) ->
     assert command.ok("trace", "inbox/files#1", "--format", "value") == "a.csv\n"
 
 
-def test_trace_follows_copies(command: Commands, store: Store) -> None:
+def test_trace_follows_a_value_that_was_moved(command: Commands, store: Store) -> None:
     queue = store.session("s").xcom["q"]
     queue.extend(["a", "b", "c"])
     queue.rotate(1)
@@ -234,7 +234,7 @@ def test_diff_of_equal_sessions(command: Commands, filled: Store) -> None:
     ],
     ids=repr,
 )
-def test_diff_overlooks_nothing(command: Commands, store: Store, one: Any, two: Any) -> None:
+def test_diff_overlooks_no_type_and_no_order(command: Commands, store: Store, one: Any, two: Any) -> None:
     store.session("a").xcom["q"].push(one)
     store.session("b").xcom["q"].push(two)
     result = command("diff", "a", "b", "--format", "json")

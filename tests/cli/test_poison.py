@@ -92,7 +92,7 @@ class TestRequeue:
         assert command("requeue", "inbox", "files", "--all-dead").err == "zrb-store: requeued 0 values\n"
 
     @pytest.mark.on_sqlite
-    def test_refuses_the_rest(self, command: Commands, store: Store, inbox: Any) -> None:
+    def test_requeue_refuses_what_is_not_dead(self, command: Commands, store: Store, inbox: Any) -> None:
         refused: list[tuple[list[str], int]] = [
             (["inbox/files#1", "inbox/files#2"], 2),
             (["inbox/files#1", "inbox/files#9"], 3),
@@ -257,7 +257,7 @@ class TestShow:
 
 class TestOtherCommands:
     @pytest.mark.promise(number=10)
-    def test_list_counts_them(self, command: Commands, store: Store, inbox: Any) -> None:
+    def test_list_counts_the_dead_values(self, command: Commands, store: Store, inbox: Any) -> None:
         store.session("inbox").xcom["more"].max_deliveries = 1
         store.session("inbox").xcom["more"].push(1)
         deliver(store, store.session("inbox").xcom["more"].pop)

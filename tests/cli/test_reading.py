@@ -62,7 +62,7 @@ CONDITIONS: list[tuple[list[str], list[str]]] = [
 ]
 
 
-def test_list_takes_conditions(command: Commands, filled: Store) -> None:
+def test_list_shows_what_meets_its_conditions(command: Commands, filled: Store) -> None:
     for options, names in CONDITIONS:
         assert (options, command.ok("list", "--format", "value", *options).split()) == (options, names)
 

@@ -274,7 +274,7 @@ def test_a_damaged_session_can_be_deleted_by_a_pattern(command: Commands, named:
     assert names(named) == set(NAMES) - {"etl-1", "etl-2"}
 
 
-def test_conditions_add_up(command: Commands, filled: Store) -> None:
+def test_conditions_of_several_options_add_up(command: Commands, filled: Store) -> None:
     options = ["--failed", "--project", "shop", "--match", "etl-*", "--task", "report", "--since", "1h"]
     assert command.ok("list", *options, "--format", "value") == "etl-24\n"
     assert command.ok("list", *options, "--project", "shopping", "--format", "value") == ""

@@ -93,7 +93,7 @@ def test_the_skill_only_looks() -> None:
     assert [name for name, more in allowed if name not in looking and "--plan" not in more] == []
 
 
-def test_schemas_are_schemas() -> None:
+def test_each_schema_is_a_json_schema() -> None:
     for schema in schemas().values():
         Draft202012Validator.check_schema(schema)
 

@@ -220,7 +220,7 @@ class TestFiles:
             with refused("the store's URL is malformed", InvalidArgument):
                 open_store(location)
 
-    def test_reading_makes_nothing(self, tmp_path: Path) -> None:
+    def test_reading_makes_no_file_and_no_table(self, tmp_path: Path) -> None:
         with refused(f"there is no store at {tmp_path}/a/store.db; the first run or push creates it", StoreMissing):
             open_store(tmp_path / "a" / "store.db", read_only=True)
         (tmp_path / "empty.db").touch()

@@ -119,7 +119,7 @@ def test_a_push_by_aiosqlite(store: Store, shop: Shop) -> None:
 
 
 @POSTGRESQL
-def test_asyncpg_cannot_push(store: Store, shop: Shop) -> None:
+def test_an_engine_of_asyncpg_cannot_push(store: Store, shop: Shop) -> None:
     pytest.importorskip("asyncpg")
     with pytest.raises(InvalidArgument, match="is one of asyncpg, which cannot push: use psycopg"):
         asyncio.run(push_and_roll_back(store, asyncpg_engine(shop)))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.zrb.conftest import Zrb, lines
-from tests.zrb.stepping import steps_of
+from tests.zrb.workflows import steps_of
 
 pytestmark = [pytest.mark.promise(number=22)]
 

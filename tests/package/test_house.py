@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests import support
-from tests.package.modules import ROOT
 from tests.support import programs
+from tests.support.modules import ROOT
 from zrb_store import wings
 
 pytestmark = pytest.mark.needs(*wings.NAMES)
@@ -19,10 +19,9 @@ pytestmark = pytest.mark.needs(*wings.NAMES)
 TESTS = ROOT / "tests"
 FILES = sorted(TESTS.rglob("*.py"))
 HELPERS = sorted(path.stem for path in (TESTS / "support").glob("[!_]*.py"))
-CORE = [
-    *("codec", "db", "queues", "give_back", "deliveries", "attempts", "output", "steps", "waits", "runs"),
-    *("operations", "inspect"),
-]
+FOLDERS = sorted({path.parent.relative_to(TESTS).parts[0] for path in FILES if path.parent != TESTS} - {"support"})
+OF_SEVERAL_SUBJECTS = {"agents", "faults", "machines", "page", "shell", "zrb"}
+"""Folders whose modules of helpers are different subjects, as a model and a machine, or a browser and a server."""
 
 
 def imported(source: str) -> set[str]:
@@ -80,14 +79,20 @@ def test_what_lies_in_support_is_needed_by_several_folders(helper: str) -> None:
     assert len(users) > 1, "move it to the folder that needs it"
 
 
-@pytest.mark.parametrize("folder", CORE)
-def test_a_folder_of_the_core_has_at_most_one_module_of_helpers(folder: str) -> None:
-    helpers = [path.name for path in (TESTS / folder).rglob("*.py") if not path.name.startswith(("_", "test_"))]
+def is_program(path: Path) -> bool:
+    """Whether a file is started, not imported."""
+    return '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("folder", sorted({*FOLDERS} - OF_SEVERAL_SUBJECTS))
+def test_a_folder_has_at_most_one_module_of_helpers(folder: str) -> None:
+    modules = (path for path in (TESTS / folder).rglob("*.py") if not path.name.startswith(("_", "test_", "conftest")))
+    helpers = [path.name for path in modules if not is_program(path)]
     assert len(helpers) <= 1, "join them, or move what other folders need to tests/support"
 
 
-@pytest.mark.parametrize("folder", CORE)
-def test_names_of_tests_of_the_core_have_four_words_or_more(folder: str) -> None:
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_names_of_tests_have_four_words_or_more(folder: str) -> None:
     sources = {path: path.read_text(encoding="utf-8") for path in (TESTS / folder).rglob("test_*.py")}
     assert sources, f"tests/{folder} has no tests"
     names = {
@@ -100,8 +105,7 @@ def test_each_folder_is_in_the_table_of_contributing() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `.*$", page.partition("## Tests\n")[2].partition("\n## ")[0], re.MULTILINE)
     listed = {name for row in rows for name in re.findall(r"`([\w/]+)`", row.split("|")[1])}
-    folders = {path.parent.relative_to(TESTS).parts[0] for path in FILES if path.parent != TESTS}
-    assert folders == listed
+    assert {*FOLDERS, "support"} == listed
 
 
 def test_only_what_concerns_all_tests_lies_in_no_folder() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
 
-from tests.package.modules import MODULES
+from tests.support.modules import MODULES
 from zrb_store import errors, wings
 
 # From top to bottom.
@@ -202,7 +202,7 @@ def test_a_function_that_returns_an_error_is_named_for_it() -> None:
         ("zrb_store.agents.notes", "import zrb"),
     ],
 )
-def test_mistakes_are_found(module: str, source: str) -> None:
+def test_mistakes_in_imports_are_found(module: str, source: str) -> None:
     assert len(violations(module, source)) == 1
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) != []
 

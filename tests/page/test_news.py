@@ -57,7 +57,9 @@ def test_without_a_commit_there_is_no_news(store: Store, reader: Store) -> None:
 @pytest.mark.promise(number=16)
 @pytest.mark.parametrize("most", [2, 8])  # a watched file is looked at at the end; else a few times a second
 @pytest.mark.parametrize("location", ["sqlite", "postgresql"], indirect=True)
-def test_waiting_asks_seldom(store: Store, reader: Store, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+def test_a_watcher_that_waits_asks_seldom(
+    store: Store, reader: Store, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
     if most > 2:
         monkeypatch.setattr(SQLite, "written_file", lambda self: None)
     elif store.database.dialect_name != "sqlite":

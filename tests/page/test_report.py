@@ -272,7 +272,7 @@ def test_no_other_command_imports_the_template_engine(location: str, filled: Sto
 
 
 @pytest.mark.on_sqlite
-def test_pauses_are_folded(store: Store) -> None:
+def test_long_pauses_between_attempts_are_folded(store: Store) -> None:
     for _ in range(2):
         with contextlib.suppress(ZeroDivisionError), store.session("s").run() as run, run.attempt("a"):
             raise ZeroDivisionError

@@ -121,7 +121,7 @@ def _tables(draw: st.DrawFn) -> Table:
 
 @pytest.mark.slow
 @given(_tables(), st.sampled_from(WIDTHS))
-def test_any_table_fits(table: Table, width: int) -> None:
+def test_any_table_fits_any_width(table: Table, width: int) -> None:
     rows = [headings(table), *table.rows]
     found = fit(table.columns, rows, width, like=None, fill=False)
     left = [table.columns[place].leaves for place in range(len(table.columns)) if place not in found.places]

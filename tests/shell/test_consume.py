@@ -255,7 +255,7 @@ def test_a_value_that_cannot_be_decoded_is_given_as_it_is_stored(store: Store, s
 
 
 @pytest.mark.on_sqlite
-def test_secrets_stay_out(store: Store, shell: Shell, command: Commands) -> None:
+def test_secrets_of_a_command_are_not_stored(store: Store, shell: Shell, command: Commands) -> None:
     fill(store, "a")
     script = "echo postgresql://me:hunter22@db/x; echo no postgresql://me:hunter22@db/x >&2; exit 1"
     ended = shell("inbox", "files", "--", "sh", "-c", script, "--password=hunter22", "--token", "hunter22")

@@ -128,7 +128,7 @@ def test_it_is_no_fault_of_the_value_if_no_process_can_be_started(
 
 
 @pytest.mark.promise(number=10)
-def test_a_value_dies(store: Store, shell: Shell) -> None:
+def test_a_value_that_fails_too_often_dies(store: Store, shell: Shell) -> None:
     fill(store, "poison", "good")
     store.session("inbox").xcom["files"].max_deliveries = 2
     script = '[ "$1" != poison ]'

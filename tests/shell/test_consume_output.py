@@ -54,7 +54,7 @@ def test_the_end_of_a_flood_is_kept(commands: Commands) -> None:
     assert len(long_line) < 250
 
 
-def test_secrets_are_masked(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_that_a_command_prints_are_masked(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masking, "_remembered", set())
     masking.remember("s3cret")
     outcome = commands.sh("echo the password is s3cret >&2; exit 1")

@@ -24,4 +24,6 @@ Commands and what they print
     commands: `zrb-store` in this process
     scripts, terminals: scripts as cron starts them, commands on a terminal
     documents: a Markdown page, run
+The repository
+    modules: the package's modules, by name
 """

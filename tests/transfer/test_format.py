@@ -43,7 +43,7 @@ def test_an_export_is_lines_of_json_with_digests(store: Store) -> None:
         (lambda all_: [b"SQLite format 3\0"], "it is not a line of an export"),
     ],
 )
-def test_damage_is_found(
+def test_damage_of_an_export_is_found(
     empty_store: Store, sample_export: bytes, damage: Callable[[list[bytes]], list[bytes]], why: str
 ) -> None:
     assert why in refusal(empty_store, b"\n".join(damage(sample_export.splitlines())))

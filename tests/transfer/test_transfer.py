@@ -81,7 +81,7 @@ def open_again(store: Store, name: str) -> Store:
 
 
 @pytest.mark.slow
-def test_copies_are_healthy(store: Store, other: Store) -> None:
+def test_copied_sessions_break_no_invariant(store: Store, other: Store) -> None:
     fill_with_history(store)
     copy(store.database, other.database)
     assert doctor_findings(other.database.url.render_as_string(hide_password=False)) == []
@@ -248,7 +248,7 @@ def test_lines_may_be_written_again(store: Store, back: Store) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_overwritten(store: Store, other: Store) -> None:
+def test_no_session_that_exists_is_overwritten(store: Store, other: Store) -> None:
     fill_with_history(store)
     other.session("reader").xcom["q"].push(1)
     content = exported(store)
@@ -306,7 +306,7 @@ def test_a_transaction_is_tried_again(store: Store, other: Store, monkeypatch: p
 
 
 @pytest.mark.slow
-def test_memory_stays_flat(tmp_path: Path) -> None:
+def test_a_copy_takes_little_memory(tmp_path: Path) -> None:
     with open_store(tmp_path / "store.db") as store, open_store(tmp_path / "copy.db") as other:
         queue = store.session("s").xcom["q"]
         for _ in range(30):

@@ -200,7 +200,7 @@ class TestSessions:
         run.lost = True
 
     @pytest.mark.promise(number=13)
-    def test_it_writes_nothing(self, command: Commands, filled: Store) -> None:
+    def test_check_of_a_session_without_news_writes_nothing(self, command: Commands, filled: Store) -> None:
         before = all_rows(filled)
         etl_24 = reported(command)
         assert etl_24 == []
@@ -217,14 +217,14 @@ class TestSessions:
 
 class TestUntilItIsDone:
     @pytest.mark.promise(number=13)
-    def test_it_completes(self, command: Commands, store: Store) -> None:
+    def test_a_session_that_completes_is_reported_no_more(self, command: Commands, store: Store) -> None:
         end(store, "one")
         assert reported(command) == [("failed", "one")]
         end(store, "one", "completed")
         assert reported(command) == []
 
     @pytest.mark.promise(number=13)
-    def test_it_is_removed(self, command: Commands, store: Store) -> None:
+    def test_a_session_that_is_removed_is_reported_no_more(self, command: Commands, store: Store) -> None:
         end(store, "one", "interrupted")
         assert reported(command) == [("interrupted", "one")]
         remove_sessions(store.database, "one")

@@ -74,7 +74,7 @@ class TestRuns:
             attempt.complete(1)
         assert events(told.all()) == [("failed", "night")], "an attempt failed and none after it completed"
 
-    def test_each_run_tells(self, store: Store, told: Told) -> None:
+    def test_each_run_that_fails_tells_once(self, store: Store, told: Told) -> None:
         fail(store)
         fail(store)
         assert events(told.all()) == [("failed", "night")] * 2
@@ -91,7 +91,7 @@ class TestRuns:
         fail(store)
         assert query(store, "SELECT notified_at FROM zrb_run") == [(None,)]
 
-    def test_secrets_are_masked(self, store: Store, told: Told) -> None:
+    def test_secrets_in_what_is_told_are_masked(self, store: Store, told: Told) -> None:
         with contextlib.suppress(ValueError), store.session("night").run():
             raise ValueError("cannot reach postgresql://me:hunter2@db/x")
         [one] = told.all()

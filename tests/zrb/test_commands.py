@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.zrb.conftest import Zrb, only
-from tests.zrb.stepping import step_attempts
+from tests.zrb.workflows import step_attempts
 from zrb_store.cli.command_table import COMMANDS
 
 

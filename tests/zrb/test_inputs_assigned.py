@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tests.zrb.assigning import GIVEN, MAIN, TASKS, killed_and_resumed
 from tests.zrb.conftest import Zrb, lines, only
+from tests.zrb.workflows import GIVEN, MAIN, WITH_INPUTS, killed_and_resumed
 
 pytestmark = pytest.mark.promise(number=7)
 
@@ -42,7 +42,7 @@ tasks = [task("change", change)]
 {MAIN}
 """
     zrb.mark("mended")
-    zrb.tasks(TASKS + source)
+    zrb.tasks(WITH_INPUTS + source)
     undisturbed = zrb.run("main", ZRB_STORE_SESSION="whole").out.strip()
     (zrb.folder / "mended").unlink()
     assert undisturbed != str(sorted(GIVEN.items()))
@@ -54,7 +54,7 @@ tasks = [task("change", change)]
 def test_a_retry_finds_the_inputs_as_before_the_failed_attempt(zrb: Zrb) -> None:
     """What a task that it started has assigned, and what is changed in place, included. A fallback sees the change."""
     zrb.tasks(
-        TASKS
+        WITH_INPUTS
         + """
 def start(ctx):
     ctx.input.parts = [1]
@@ -249,7 +249,7 @@ tasks = [task("outer", start)]
     "assign", ["ctx.input.my_key = 'hunter' + '22222'", "ctx.input.url = f'db://me:{ctx.input.my_key}@db1'"]
 )
 def test_a_secret_is_not_stored_and_its_task_runs_again(zrb: Zrb, assign: str) -> None:
-    zrb.tasks(TASKS + SECRET.replace("ASSIGN", assign) + MAIN.replace("shown(ctx)", "len(ctx.input.url)"))
+    zrb.tasks(WITH_INPUTS + SECRET.replace("ASSIGN", assign) + MAIN.replace("shown(ctx)", "len(ctx.input.url)"))
     key = ("--my-key", "hunter22222")
     first = zrb.run("main", *key, code=-9, ZRB_STORE_SESSION="s")
     (line,) = [line for line in lines(first.err) if "is or contains a secret" in line]
@@ -271,7 +271,7 @@ def test_a_secret_is_not_stored_and_its_task_runs_again(zrb: Zrb, assign: str) -
 @only(lambda version: version >= (2,))  # zrb 1 cannot write the log of a session with such an input
 def test_a_value_that_cannot_be_stored_lets_its_task_run_again(zrb: Zrb) -> None:
     zrb.tasks(
-        TASKS
+        WITH_INPUTS
         + """
 class Connection:
     pass
@@ -316,7 +316,7 @@ def gone(ctx):
 tasks = [task("change", change), task("gone", gone)]
 """
     assert killed_and_resumed(zrb, source + MAIN) == str(sorted({**GIVEN, "day": "monday!", "extra": 1}.items()))
-    zrb.tasks(TASKS + source.replace(', task("gone", gone)', "") + MAIN)
+    zrb.tasks(WITH_INPUTS + source.replace(', task("gone", gone)', "") + MAIN)
     assert zrb.resume("s", "--from", "change").out.strip() == str(
         sorted({**GIVEN, "day": "monday!", "extra": 1}.items())
     )
@@ -327,7 +327,7 @@ tasks = [task("change", change), task("gone", gone)]
 @pytest.mark.needs("replay")
 def test_a_replay_finds_what_was_assigned_before(zrb: Zrb) -> None:
     zrb.tasks(
-        TASKS
+        WITH_INPUTS
         + """
 def change(ctx):
     ctx.input.day += "!"

@@ -7,20 +7,20 @@ import signal
 import pytest
 
 from tests.zrb.conftest import Zrb, lines, only, until
-from tests.zrb.etl import INPUTS, TASKS, start
+from tests.zrb.workflows import ETL, INPUTS, start_etl
 
 pytestmark = [pytest.mark.slow, pytest.mark.newest]
 
 
 def test_new_failed_and_completed(zrb: Zrb) -> None:
-    zrb.tasks(TASKS)
+    zrb.tasks(ETL)
     zrb.mark("broken")
-    start(zrb, code=1)
+    start_etl(zrb, code=1)
     (zrb.folder / "broken").unlink()
-    assert start(zrb)[0] == ["tue 5"]
+    assert start_etl(zrb)[0] == ["tue 5"]
     assert zrb.ran == ["load", "load"]
     # Completed: the stored result is printed, and nothing runs. Secret inputs are not compared.
-    assert start(zrb, "--day-of=tue", "--rows=05", "--my-key=other")[0] == ["tue 5"]
+    assert start_etl(zrb, "--day-of=tue", "--rows=05", "--my-key=other")[0] == ["tue 5"]
     assert zrb.resume("night").out.strip() == "tue 5"
     assert zrb.ran == ["load", "load"]
     stored = zrb.stored("night")
@@ -29,9 +29,9 @@ def test_new_failed_and_completed(zrb: Zrb) -> None:
 
 
 def test_other_inputs_another_task_and_another_project(zrb: Zrb) -> None:
-    zrb.tasks(TASKS + "\ncli.add_task(Task(name='other', action=lambda ctx: ran('other')))\n")
-    start(zrb)
-    out, err = start(zrb, "--day-of", "wed", "--rows", "5", "--my-key", "k2", code=65)
+    zrb.tasks(ETL + "\ncli.add_task(Task(name='other', action=lambda ctx: ran('other')))\n")
+    start_etl(zrb)
+    out, err = start_etl(zrb, "--day-of", "wed", "--rows", "5", "--my-key", "k2", code=65)
     assert out == []
     assert err == [
         "zrb-store: session night was started with other inputs: day-of: 'tue' became 'wed'; use another session name, "
@@ -42,7 +42,7 @@ def test_other_inputs_another_task_and_another_project(zrb: Zrb) -> None:
 
     elsewhere = zrb.folder.with_name("elsewhere")
     elsewhere.mkdir()
-    zrb.tasks(TASKS, folder=elsewhere)
+    zrb.tasks(ETL, folder=elsewhere)
     moved = zrb.run("etl", "load", *INPUTS, code=65, cwd=elsewhere, ZRB_STORE_SESSION="night")
     there = f"zrb-store: session night belongs to project {zrb.folder}"
     takes_over = "or `zrb xcom resume night --here` takes it over"
@@ -57,7 +57,7 @@ def test_other_inputs_another_task_and_another_project(zrb: Zrb) -> None:
 
 @pytest.mark.parametrize("name", ["etl 24 Nov", "@last", "-x", "etl/2026", "x" * 201])
 def test_a_name_that_no_command_could_name_is_refused(zrb: Zrb, name: str) -> None:
-    zrb.tasks(TASKS)
+    zrb.tasks(ETL)
     (line,) = lines(zrb.run("etl", "load", *INPUTS, code=2, ZRB_STORE_SESSION=name).err)
     assert line.startswith(f"zrb-store: {name!r} cannot name a session: use 1 to 200 letters, digits")
     assert zrb.ran == []
@@ -66,10 +66,10 @@ def test_a_name_that_no_command_could_name_is_refused(zrb: Zrb, name: str) -> No
 
 @pytest.mark.promise(number=5)
 def test_a_live_session_is_refused_and_a_killed_one_resumes(zrb: Zrb) -> None:
-    zrb.tasks(TASKS)
+    zrb.tasks(ETL)
     zrb.mark("slow")
     running = zrb.start("etl", "load", *INPUTS, ZRB_STORE_SESSION="night").reaches("in-load")
-    out, err = start(zrb, code=75)
+    out, err = start_etl(zrb, code=75)
     assert out == []
     (line,) = err
     assert f"session night is being run by pid {running.pid} on " in line
@@ -77,11 +77,11 @@ def test_a_live_session_is_refused_and_a_killed_one_resumes(zrb: Zrb) -> None:
     assert f"pid {running.pid}" in line
     running.signal(signal.SIGKILL).done()
     (zrb.folder / "slow").unlink()
-    assert start(zrb)[0] == ["tue 5"]
+    assert start_etl(zrb)[0] == ["tue 5"]
 
 
 def test_unknown_sessions_and_missing_stores(zrb: Zrb) -> None:
-    zrb.tasks(TASKS)
+    zrb.tasks(ETL)
     (line,) = lines(zrb.resume("nobody", code=3).err)
     assert "nobody" in line
     zrb.db.unlink()
@@ -93,7 +93,7 @@ def test_unknown_sessions_and_missing_stores(zrb: Zrb) -> None:
 @pytest.mark.promise(number=5)
 @pytest.mark.slow
 def test_of_twenty_starts_at_once_one_runs(zrb: Zrb) -> None:
-    zrb.tasks(TASKS.replace('await hang("in-load")', 'mark("in-load")\n        await wait_for("go")'))
+    zrb.tasks(ETL.replace('await hang("in-load")', 'mark("in-load")\n        await wait_for("go")'))
     zrb.mark("slow")
     started = [zrb.start("etl", "load", *INPUTS, ZRB_STORE_SESSION="night") for _ in range(20)]
     # The process that runs waits until all others have ended.
@@ -102,7 +102,7 @@ def test_of_twenty_starts_at_once_one_runs(zrb: Zrb) -> None:
     ends = [one.done() for one in started]
     assert sorted(end.code for end in ends) == [0, *[75] * 19]
     assert [end.out.strip() for end in ends if end.code == 0] == ["tue 5"]
-    assert start(zrb)[0] == ["tue 5"]
+    assert start_etl(zrb)[0] == ["tue 5"]
     assert zrb.ran == ["load"]
 
 
@@ -142,8 +142,8 @@ def test_a_project_with_a_name_goes_on_in_another_folder(zrb: Zrb) -> None:
     current = zrb.folder.with_name("current")
     new = zrb.folder.with_name("release-8")
     new.mkdir()
-    zrb.tasks(TASKS)
-    zrb.tasks(TASKS, folder=new)
+    zrb.tasks(ETL)
+    zrb.tasks(ETL, folder=new)
     zrb.mark("broken")
     current.symlink_to(zrb.folder)
     zrb.run("etl", "load", *INPUTS, code=1, cwd=current, ZRB_STORE_SESSION="night", ZRB_STORE_PROJECT="shop")
@@ -177,12 +177,12 @@ sys.exit(os.waitstatus_to_exitcode(pty.spawn(["zrb", "xcom", "resume", "night", 
 
 
 def test_a_session_is_taken_over_into_the_project_of_this_folder(zrb: Zrb) -> None:
-    zrb.tasks(TASKS)
+    zrb.tasks(ETL)
     zrb.mark("slow")
     running = zrb.start("etl", "load", *INPUTS, ZRB_STORE_SESSION="night").reaches("in-load")
     elsewhere = zrb.folder.with_name("elsewhere")
     elsewhere.mkdir()
-    zrb.tasks(TASKS, folder=elsewhere)
+    zrb.tasks(ETL, folder=elsewhere)
 
     def resume(*options: str, code: int = 0) -> list[str]:
         done = zrb.run("xcom", "resume", "night", "--here", "--my-key=k2", *options, code=code, cwd=elsewhere)

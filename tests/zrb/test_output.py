@@ -215,7 +215,7 @@ def test_the_environment_of_a_command_is_not_kept(zrb: Zrb) -> None:
 
 
 @pytest.mark.promise(number=12)
-def test_secrets_are_masked(zrb: Zrb) -> None:
+def test_secret_inputs_that_a_task_prints_are_masked(zrb: Zrb) -> None:
     zrb.tasks(
         """
         from zrb import PasswordInput
@@ -324,7 +324,7 @@ def test_a_task_with_threads_and_steps(zrb: Zrb) -> None:
 
 
 @pytest.mark.newest
-def test_log_shows_it(zrb: Zrb) -> None:
+def test_log_shows_what_a_command_printed(zrb: Zrb) -> None:
     zrb.tasks('cli.add_task(CmdTask(name="psql", retries=0, cmd="seq 1 30; echo FATAL: no table >&2; exit 2"))')
     zrb.run("psql", code=None)
     shown = zrb.run("xcom", "show", "@last").out

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.replication import Replicated, replicated
-from tests.zrb.assigning import ASSIGNING, GIVEN, killed_and_resumed
 from tests.zrb.conftest import Zrb, lines, only, until
-from tests.zrb.workflows import CHAIN, UNDISTURBED
+from tests.zrb.workflows import ASSIGNING, CHAIN, GIVEN, UNDISTURBED, killed_and_resumed
 from zrb_store import open_store
 
 

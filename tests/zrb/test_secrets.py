@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.sessions import logged
 from tests.zrb.conftest import Zrb, files_with, lines
-from tests.zrb.etl import INPUTS, TASKS, start
+from tests.zrb.workflows import ETL, INPUTS, start_etl
 from zrb_store import codec
 from zrb_store.db.location import store_url
 
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.slow
 @pytest.mark.promise(number=9)
 @pytest.mark.every_release
 @pytest.mark.parametrize("outcome", ["success", "failure", "kill"])
-def test_secrets_stay_out(zrb: Zrb, outcome: str) -> None:
+def test_secret_inputs_are_not_stored_however_a_task_ends(zrb: Zrb, outcome: str) -> None:
     secret = "hunter2-is-not-enough"
-    zrb.tasks(TASKS.replace("RuntimeError(", "RuntimeError(ctx.input.my_key + "))
+    zrb.tasks(ETL.replace("RuntimeError(", "RuntimeError(ctx.input.my_key + "))
     if outcome == "failure":
         zrb.mark("broken")
     if outcome == "kill":
@@ -41,9 +41,9 @@ def test_secrets_stay_out(zrb: Zrb, outcome: str) -> None:
 
 @pytest.mark.oldest
 def test_a_resume_asks_for_secrets_again(zrb: Zrb) -> None:
-    zrb.tasks(TASKS.replace('return f"', 'return f"{ctx.input.my_key} '))
+    zrb.tasks(ETL.replace('return f"', 'return f"{ctx.input.my_key} '))
     zrb.mark("broken")
-    start(zrb, code=1)
+    start_etl(zrb, code=1)
     (zrb.folder / "broken").unlink()
     (line,) = lines(zrb.resume("night", "--rows", "7", code=2).err)
     assert line == (
@@ -52,7 +52,7 @@ def test_a_resume_asks_for_secrets_again(zrb: Zrb) -> None:
     )
     (line,) = lines(zrb.resume("night", "--my-kye", "7", code=2).err)
     assert line.endswith("and from the command line only --my-key; did you mean --my-key?")
-    zrb.tasks(TASKS.replace('return f"', 'return f"{ctx.input.my_key} ').replace('"my-key", default="k1"', '"my-key"'))
+    zrb.tasks(ETL.replace('return f"', 'return f"{ctx.input.my_key} ').replace('"my-key", default="k1"', '"my-key"'))
     asked = zrb.resume("night", code=2).err
     assert "Traceback" not in asked
     assert lines(asked)[-1] == (
@@ -121,7 +121,7 @@ sys.exit(os.waitstatus_to_exitcode(pty.spawn(["zrb", "xcom", "resume", "night"],
 
 @pytest.mark.oldest
 def test_a_resume_asks_at_the_terminal_or_takes_the_environments(zrb: Zrb) -> None:
-    source = TASKS.replace('return f"', 'return f"{ctx.input.my_key} ')
+    source = ETL.replace('return f"', 'return f"{ctx.input.my_key} ')
     # Without always_prompt=False, zrb 1 asks for it although nobody is there.
     zrb.tasks(source.replace('default="k1"', 'default=os.environ.get("MY_KEY", ""), always_prompt=False'))
     for answer in ("typed", "of-environment"):
@@ -165,7 +165,7 @@ def test_a_secret_however_it_is_quoted_and_in_the_name_of_the_error(zrb: Zrb) ->
 
 @pytest.mark.newest
 def test_what_is_shorter_than_four_characters_mangles_nothing(zrb: Zrb) -> None:
-    zrb.tasks(TASKS)
+    zrb.tasks(ETL)
     zrb.mark("broken")
     zrb.run("etl", "load", "tue", "5", "e", code=1, ZRB_STORE_SESSION="night")
     stored = zrb.stored("night")
@@ -177,7 +177,7 @@ def test_what_is_shorter_than_four_characters_mangles_nothing(zrb: Zrb) -> None:
 
 
 def test_a_resume_gives_the_default_of_a_secret_what_it_is_made_of(zrb: Zrb) -> None:
-    source = TASKS.replace(
+    source = ETL.replace(
         'default="k1"', 'default=lambda ctx: ctx.env.get("KEYS", "") + ctx.input.day_of, always_prompt=False'
     )
     zrb.tasks(source.replace('return f"', 'return f"{ctx.input.my_key} '))

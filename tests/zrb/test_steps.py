@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.zrb.conftest import Zrb
-from tests.zrb.stepping import PAGES, step_attempts, steps_of, told
+from tests.zrb.workflows import PAGES, step_attempts, steps_of, told
 
 
 @pytest.mark.promise(number=11)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.zrb.conftest import Zrb
-from tests.zrb.stepping import PAGES, step_attempts, steps_of
+from tests.zrb.workflows import PAGES, step_attempts, steps_of
 
 pytestmark = pytest.mark.newest
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.sessions import parse
 from tests.zrb.conftest import Zrb, lines
-from tests.zrb.stepping import steps_of, told
+from tests.zrb.workflows import steps_of, told
 from zrb_store import open_store
 
 CHAIN = """

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.zrb.conftest import Zrb
-from tests.zrb.stepping import steps_of, told
+from tests.zrb.workflows import steps_of, told
 
 CHARGE = """
 from zrb_store import StepUncertain, step

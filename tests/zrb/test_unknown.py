@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.package.modules import MODULES
+from tests.support.modules import MODULES
 from tests.zrb.conftest import Zrb, lines, only
 from zrb_store.plugin import compat
 

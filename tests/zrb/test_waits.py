@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.zrb.conftest import Zrb
-from tests.zrb.stepping import steps_of, told
+from tests.zrb.workflows import steps_of, told
 
 pytestmark = [pytest.mark.promise(number=18)]
 
@@ -137,7 +137,7 @@ def test_a_signal_while_it_parks_interrupts(zrb: Zrb, number: signal.Signals) ->
 
 
 @pytest.mark.newest
-def test_from_asks_again(zrb: Zrb) -> None:
+def test_a_resume_from_a_task_asks_again(zrb: Zrb) -> None:
     tasks(zrb)
     zrb.run("xcom", "push", "shop", "approve", '"yes"')
     zrb.run("main", ZRB_STORE_SESSION="shop")
