@@ -16,7 +16,7 @@ from tests.support import next_release
 from tests.support.attempts import acting_as
 from tests.support.commands import Commands
 from tests.support.next_release import NEXT
-from tests.support.rows import all_rows
+from tests.support.rows import all_rows, stop_renewals
 from tests.support.sessions import parse, parse_lines
 from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, StoreUnavailable, codec, open_store
 from zrb_store.db import REVISION, engine
@@ -107,6 +107,7 @@ def test_a_store_is_upgraded_once_its_sessions_have_ended(
     command: Commands, location: str, store: Store, install_next: Callable[[], object]
 ) -> None:
     run = store.session("s").run().start()
+    stop_renewals(store)  # else its thread says in between that it cannot renew the lease
     install_next()
     with pytest.raises(SchemaBehind, match="zrb-store db upgrade"):
         open_store(location)
