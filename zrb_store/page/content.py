@@ -39,6 +39,7 @@ from zrb_store.records import (
     pick,
     pick_all,
 )
+from zrb_store.render.readable import with_words
 from zrb_store.wings import View, load, views
 
 T = TypeVar("T")
@@ -107,7 +108,10 @@ def _value_json(value: Value) -> JsonObject:
     """Return a value with its times in microseconds: reading 100,000 as texts takes a browser long."""
     record, undone = value.record, value.undone
     ends = {"taken_at": value.taken_at, "ended_at": record.ended_at, "undone_at": undone and undone.at}
-    return {**value.to_json(), "pushed_at": record.pushed_at, "due_at": record.due_at, **ends}
+    shown = value.to_json()
+    replaced = [{**each.to_json(), "value": with_words(each.content)} for each in value.replaced]
+    shown |= {"value": with_words(value.content), "replaced": replaced}
+    return {**shown, "pushed_at": record.pushed_at, "due_at": record.due_at, **ends}
 
 
 class Plan(NamedTuple):
@@ -216,7 +220,7 @@ def _task_json(task: Task) -> JsonObject:
     shown = {**task.to_json(), "attempts_left_out": task.attempts_left_out}
     if task.counts is None:
         return shown
-    steps = [{**step.to_json(), "tokens": step.tokens} for step in task.steps]
+    steps = [{**step.to_json(), "result": with_words(step.result), "tokens": step.tokens} for step in task.steps]
     return {**shown, "steps": steps, "steps_left_out": task.steps_left_out, "steps_standing": task.counts.standing}
 
 

@@ -19,6 +19,14 @@ TEXT_TAGS = frozenset(
 )
 """The tags of values whose text says all."""
 
+_LONGEST = 2000  # characters of a part that a page shows
+_JOINTS = {
+    **dict.fromkeys(("tuple", "set", "frozenset"), ""),
+    **dict.fromkeys(("dict", "OrderedDict"), ": "),
+    "dataclass": "=",
+    **dict.fromkeys(("object", "enum")),
+}
+
 
 class _Part(NamedTuple):
     """A part of a tree that is still to be written."""
@@ -47,6 +55,27 @@ def readable(tree: JsonValue | Lazy[JsonValue], length: int | None = None) -> st
             if room < 0:
                 break
     return "".join(written)
+
+
+def with_words(tree: JsonValue) -> JsonValue:
+    """Return a value in which each part with a tag says under `as` how it reads, so that a page knows no tags.
+
+    That is a text, unless it is what stands under `v`. If other parts are in it, which are read one by one, it is what
+    stands before them, between a name and its part ("" if they have no names, None if it is a single part), and after.
+    """
+    if type(tree) is list:
+        return [with_words(item) for item in tree]
+    if type(tree) is not dict:
+        return tree
+    if "$" not in tree:
+        return {name: with_words(item) for name, item in tree.items()}
+    tag, content = tree["$"], tree.get("v")
+    pieces = list(_parts(tree, None)) if type(tag) is str and tag in _JOINTS else []
+    if any(isinstance(piece, _Part) for piece in pieces):
+        around: list[JsonValue] = [str(pieces[0]), _JOINTS[str(tag)], str(pieces[-1])]
+        return {**tree, "v": with_words(content), "as": around}
+    text = readable(tree, _LONGEST)
+    return tree if text == content else {**tree, "as": text[:_LONGEST]}
 
 
 def _parts(tree: JsonValue | Lazy[JsonValue], length: int | None) -> _Pieces:

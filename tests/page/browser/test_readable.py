@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import decimal
+import json
 import shlex
 import uuid
 from collections import OrderedDict
@@ -47,6 +48,22 @@ def test_a_page_shows_values_as_a_terminal_does(store: Store, tmp_path: Path, op
             .map((value) => Readable.readable(value.value, 10000))"""
     )
     assert shown == [readable(codec.to_json(codec.encode(value).data)) for value in VALUES]
+
+
+def test_a_part_of_a_value_reads_as_the_value_would_and_its_text_is_what_is_stored(
+    store: Store, tmp_path: Path, open_file: Callable[..., Page]
+) -> None:
+    tree = {"left": datetime.timedelta(seconds=90), "pair": (1, b"x"), "by day": {1: decimal.Decimal("1.10")}}
+    store.session("s").xcom["q"].push(tree)
+    page = open_file(write(store, "s", tmp_path))
+    page.evaluate("Page.select('s/q#1')")
+    detail = page.locator(".value-detail")
+    detail.get_by_role("button", name="Tree").click()
+    for each in detail.locator(".branch .branch > summary").all():
+        each.click()
+    assert detail.locator(".leaf").all_inner_texts() == ["left: 0:01:30", "0: 1", "1: b'x'", "1: 1.10"]
+    detail.get_by_role("button", name="Text").click()
+    assert json.loads(detail.locator(".value-text").inner_text()) == codec.to_json(codec.encode(tree).data)
 
 
 def test_a_page_keeps_the_joiners_that_a_terminal_keeps(

@@ -62,12 +62,12 @@ const Views = (() => {
   }
 
   function childrenOf(tree) {
-    if (tree === null || typeof tree !== "object") return null;
     const items = Readable.items(tree);
     if (items) return items.map((item, place) => [String(place), item]);
     const fields = Readable.fields(tree);
     if (fields) return Object.entries(fields);
-    return tree.v !== null && typeof tree.v === "object" ? Object.entries(tree) : null;
+    if (tree?.as?.[1] && Array.isArray(tree.as)) return tree.v.map(([key, item]) => [Readable.readable(key, 80), item]);
+    return tree?.as?.[1] === null ? childrenOf(tree.v) : null;
   }
 
   function kindOf(tree) {
