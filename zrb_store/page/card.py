@@ -306,7 +306,8 @@ def _turns(report: Report, timeline: Timeline, scale: _Scale) -> Iterator[Mark]:
     steps = [step for task in report.tasks for step in task.steps]
     most = max((step.tokens or 0 for step in steps), default=0)
     for step in steps if most else ():
-        note = f" ({step.name}){f', {step.tokens:,} tokens' if step.tokens else ''}"
+        used = step.note or f"{step.name}, {step.tokens or 0:,} tokens"  # a report for strangers has no notes
+        note = f" ({used if step.tokens else step.name})"
         mark = _mark(step.last, timeline, scale, note, 10 + 85 * (step.tokens or 0) / most)
         yield mark._replace(status="kept") if _is_kept(report, step) else mark
 
