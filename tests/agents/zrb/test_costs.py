@@ -117,3 +117,26 @@ def test_the_conversation_can_be_read_and_compared(agents: Agents) -> None:
     agents.run("triage")
     differences = agents.run("xcom", "diff", "s", "other", "--format", "value", code=1).splitlines()
     assert next(line for line in differences if "conversation" in line) == "$.triage.conversation[3].text"
+
+
+PRICED = """
+TELLER = FunctionModel(stream_function=one_at_a_time, model_name="gpt-4o")
+agent(tools=[kill_at(20)], tool_factories=[], model=TELLER)
+"""
+
+
+@sqlite
+def test_a_plan_says_what_a_resume_pays_at_least(agents: Agents) -> None:
+    """As show says afterwards of the answers that were thrown away."""
+    agents.tasks(rounds() + PRICED)
+    agents.run("triage", code=-9)
+    agents.tasks(rounds() + PRICED.replace("tools=[", "model_settings={'temperature': 0}, tools=["))
+    plan = agents.run("xcom", "resume", agents.session, "--plan")
+    (again,) = re.findall(r"triage: a resume repeats (.*)", plan)
+    assert re.fullmatch(r"3 answers \([\d,]+ in / [\d,]+ out tokens, \$0\.\d+\) and 2 tool calls", again), plan
+    assert "a resume repeats" not in agents.run(
+        "xcom", "resume", agents.session, "--plan", ZRB_STORE_CHANGED_REQUEST="reuse"
+    )
+    agents.resume()
+    shown = " ".join(agents.run("xcom", "show", agents.session).split())
+    assert f"thrown away {again}" in shown
