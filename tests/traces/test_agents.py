@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import threading
@@ -10,11 +11,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from pydantic_ai import Agent
+from pydantic_ai.capabilities import Instrumentation
+from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.models.instrumented import InstrumentationSettings
+from pydantic_ai.usage import RequestUsage
 
-from tests.traces.conftest import Programs
+from tests.traces.conftest import Programs, Traced
 from tests.traces.spans import Collector, Seen
 from tests.traces.test_programs import SETUP
 from tests.zrb.environments import with_telemetry
+from zrb_store.agents import durable
+from zrb_store.testing import Crash, crash_at, expire_lease
 
 PROGRAM = """
 import asyncio
@@ -136,6 +145,61 @@ def test_an_agent_is_paid_once(programs: Programs, collector: Collector, release
     assert total(programs.folder / "metered") == paid
     if release != "2.36.0":  # whose spans of a run have the usage of the whole run
         assert exported(collector.spans, "invoke_agent", "aggregated_usage") == paid
+
+
+def test_an_agent_that_dies_twice_between_its_requests(traced: Traced) -> None:
+    counted: list[RequestUsage] = []
+
+    async def answer(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+        number = sum(isinstance(one, ModelResponse) for one in messages)
+        counted.append(RequestUsage(input_tokens=100 * (number + 1), output_tokens=10))
+        part = TextPart("done") if number == 2 else ToolCallPart("look", {"at": number}, f"c{number}")
+        return ModelResponse([part], usage=counted[-1])
+
+    instrumentation = Instrumentation(InstrumentationSettings(tracer_provider=traced.provider))
+    agent = Agent(FunctionModel(answer), name="desk", capabilities=[instrumentation, durable()])
+
+    @agent.tool_plain
+    def look(at: int) -> str:
+        return "nothing"
+
+    session = traced.store.session("desk")
+
+    def start() -> None:
+        with session.run(task="triage") as run:
+            run.task("triage", lambda: asyncio.run(agent.run("Look.")).output)
+
+    for steps in (3, 2):  # the last one is a call each time
+        with pytest.raises(Crash), crash_at("step_complete:after", visit=steps):
+            start()
+        expire_lease(session)
+    start()
+    assert traced.seen.tree == (
+        "run triage: interrupted\n"
+        "  task triage #1: interrupted\n"
+        "    invoke_agent desk\n"
+        "      chat function:answer:\n"
+        "        step desk: prompt #1: completed\n"
+        "        step desk: model #1: completed\n"
+        "      execute_tool look\n"
+        "        step desk: tool look c0 #1: interrupted\n"
+        "run triage: interrupted <- run triage\n"
+        "  task triage #2: interrupted, 3 steps from the store\n"
+        "    invoke_agent desk\n"
+        "      chat function:answer:\n"
+        "        step desk: model~2 #1: completed\n"
+        "      execute_tool look\n"
+        "        step desk: tool look c1 #1: interrupted\n"
+        "run triage: completed <- run triage\n"
+        "  task triage #3: completed, 5 steps from the store\n"
+        "    invoke_agent desk\n"
+        "      chat function:answer:\n"
+        "        step desk: model~3 #1: completed\n"
+    )
+    assert [each.input_tokens for each in counted] == [100, 200, 300]
+    paid = sum(each.total_tokens for each in counted)
+    for kind, names in (("chat", "usage"), ("invoke_agent", "aggregated_usage")):
+        assert exported(traced.seen.spans, kind, names) == paid
 
 
 class ModelServer:

@@ -104,6 +104,23 @@ def test_a_script_and_a_consumer_without_any_code(programs: Programs, collector:
     assert (programs.folder / "of-script").read_text().split("-")[2] in ids
 
 
+def test_a_fork_of_a_script(programs: Programs, collector: Collector) -> None:
+    programs.write("backup.sh", "zrb-store step dump -- true\nzrb-store step upload -- true\n")
+    backup = ("--task", "backup", "--", "sh", "-e", "backup.sh")
+    programs.run("zrb-store", "run", "night", *backup)
+    programs.run("zrb-store", "fork", "night", "--from", "backup", "--step", "upload", "--name", "again")
+    programs.run("zrb-store", "run", "again", *backup)
+    assert collector.tree == (
+        "run backup: completed\n"
+        "  task backup #1: completed\n"
+        "    step dump #1: completed\n"
+        "    step upload #1: completed\n"
+        "run backup: completed <- run backup\n"
+        "  task backup #1: completed, 1 step from the store\n"
+        "    step upload #1: completed\n"
+    )
+
+
 TASKS = """
 from zrb import CmdTask, Task, cli, make_task
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.traces.conftest import Traced
 from zrb_store import Waiting, step, wait
+from zrb_store.testing import Crash, crash_at, expire_lease
 
 
 def fail() -> None:
@@ -46,11 +47,52 @@ def test_a_resume_is_a_trace_of_its_own_and_counts_what_comes_from_the_store(tra
     assert store.session("etl").record().traceparent is not None
 
 
+def test_a_workflow_that_dies_twice(traced: Traced) -> None:
+    """The spans of a process that is killed are lost (test_programs.py): this one ends them."""
+    session = traced.store.session("etl")
+
+    def load() -> None:
+        for page in (1, 2, 3):
+            step(f"page {page}", len, "rows")
+
+    def etl() -> None:
+        with session.run(task="etl") as run:
+            run.task("extract", len, "abc")
+            run.task("load", load)
+
+    for _ in range(2):
+        with pytest.raises(Crash), crash_at("step_begin:after", visit=2):
+            etl()
+        expire_lease(session)
+    etl()
+    assert traced.seen.tree == (
+        "run etl: interrupted\n"
+        "  task extract #1: completed\n"
+        "  task load #1: interrupted\n"
+        "    step page 1 #1: completed\n"
+        "run etl: interrupted, 1 task from the store <- run etl\n"
+        "  task load #2: interrupted, 1 step from the store\n"
+        "    step page 2 #2: completed\n"
+        "run etl: completed, 1 task from the store <- run etl\n"
+        "  task load #3: completed, 2 steps from the store\n"
+        "    step page 3 #2: completed\n"
+    )
+
+
 def test_a_fork_is_linked_to_the_session_that_it_comes_from(traced: Traced) -> None:
     with traced.store.session("etl").run(task="etl") as run:
+        run.task("extract", len, "abc")
         run.task("load", len, "abc")
     with traced.store.fork("etl", from_task="load", name="again").run(task="etl") as run:
+        run.task("extract", len, "abc")
         run.task("load", len, "abc")
+    assert traced.seen.tree == (
+        "run etl: completed\n"
+        "  task extract #1: completed\n"
+        "  task load #1: completed\n"
+        "run etl: completed, 1 task from the store <- run etl\n"
+        "  task load #1: completed\n"
+    )
     first, second = [each for each in traced.seen.spans if each.name == "run etl"]
     assert second.links == (first.id,)
     assert second.trace != first.trace
