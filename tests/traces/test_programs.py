@@ -232,3 +232,40 @@ def test_a_signal_loses_no_span(programs: Programs, collector: Collector, number
     programs.run("zrb", "load", code=code, more={"ZRB_INIT_MODULES": "zrb_store.plugin"})
     assert collector.tree == "run load: interrupted\n  task load #1: interrupted\n"
     assert not any(each.is_error for each in collector.spans)
+
+
+TRIGGER = """
+import asyncio
+from zrb import BaseTrigger, Callback, CmdTask, StrInput, cli
+
+shell = CmdTask(name="shell", cmd='echo "$TRACEPARENT" > of-shell', input=StrInput("event", default=""), retries=0)
+
+
+async def fire(ctx):
+    ctx.xcom["events"].push("a")
+    while not len(ctx.xcom["results"]):
+        await asyncio.sleep(0.02)
+
+
+cli.add_task(
+    BaseTrigger(
+        name="watch", action=fire, queue_name="events", retries=0, readiness_check_delay=0,
+        callback=Callback(
+            task=shell, input_mapping=lambda ctx: {"event": ctx.xcom["events"].pop()}, result_queue="results",
+        ),
+    )
+)
+"""
+
+
+def test_a_session_of_an_event_is_a_part_of_the_trace(programs: Programs, collector: Collector) -> None:
+    programs.write("zrb_init.py", TRIGGER)
+    programs.run("zrb", "watch", more={"ZRB_INIT_MODULES": "zrb_store.plugin"})
+    assert collector.tree == (
+        "run watch: completed\n"
+        "  task watch #1: completed\n"
+        "    run shell: completed\n"
+        "      task shell #1: completed\n"
+        "  task watch-check #1: completed\n"
+    )
+    assert (programs.folder / "of-shell").read_text().split("-")[2] == collector.named("task shell").id
