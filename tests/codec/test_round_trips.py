@@ -27,6 +27,7 @@ from tests.codec.values import (
     values,
     zones,
 )
+from tests.support.programs import require_module
 from zrb_store.codec import decode, encode, to_json
 from zrb_store.codec.classes import CmdResult
 from zrb_store.codec.tagged import READERS
@@ -215,7 +216,7 @@ def test_a_command_result_comes_back_as_the_class_that_zrb_has(zrb_without_displ
 
 
 def test_the_installed_zrb_gets_its_own_class() -> None:
-    cls = pytest.importorskip("zrb.cmd.cmd_result").CmdResult
+    cls = require_module("zrb.cmd.cmd_result").CmdResult
     found = decode(encode(cls("a\nb", "", "A\nB")).data)
     assert type(found) is cls
     assert (str(found), found.display, repr(found)) == ("a\nb", "A\nB", repr(cls("a\nb", "", "A\nB")))

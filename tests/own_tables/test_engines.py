@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from tests.own_tables.shops import ALONE, ANYWHERE, ORDERS, Shop, engine_of, load, load_all
 from tests.support.postgres import Server
+from tests.support.programs import require_module
 from tests.support.proxy import MOMENTS, cut, proxy, through
 from tests.support.rows import faults, states
 from zrb_store import InvalidArgument, Store, StoreUnavailable, ZrbStoreError, open_store, step
@@ -84,14 +85,14 @@ def load_and_take(store: Store, make_engine: Callable[[], AsyncEngine]) -> None:
 
 @FILES
 def test_aiosqlite_loads_each_order_once(store: Store, shop: Shop) -> None:
-    pytest.importorskip("aiosqlite")
+    require_module("aiosqlite")
     load_and_take(store, lambda: create_async_engine(with_driver(shop, "aiosqlite"), poolclass=sa.NullPool))
     assert shop.orders() == [1, 2]
 
 
 @SERVERS
 def test_asyncpg_loads_each_order_once(store: Store, shop: Shop) -> None:
-    pytest.importorskip("asyncpg")
+    require_module("asyncpg")
     load_and_take(store, lambda: asyncpg_engine(shop))
     assert shop.orders() == [1, 2]
 
@@ -112,7 +113,7 @@ async def push_and_roll_back(store: Store, engine: AsyncEngine) -> None:
 
 @pytest.mark.parametrize("arrangement", ["sqlite"], indirect=True)
 def test_a_push_by_aiosqlite(store: Store, shop: Shop) -> None:
-    pytest.importorskip("aiosqlite")
+    require_module("aiosqlite")
     engine = create_async_engine(with_driver(shop, "aiosqlite"), poolclass=sa.NullPool)
     asyncio.run(push_and_roll_back(store, engine))
     assert (list(store.session("inbox").xcom["orders"]), shop.orders()) == ([{"order": 1}], [1])
@@ -120,7 +121,7 @@ def test_a_push_by_aiosqlite(store: Store, shop: Shop) -> None:
 
 @POSTGRESQL
 def test_an_engine_of_asyncpg_cannot_push(store: Store, shop: Shop) -> None:
-    pytest.importorskip("asyncpg")
+    require_module("asyncpg")
     with pytest.raises(InvalidArgument, match="is one of asyncpg, which cannot push: use psycopg"):
         asyncio.run(push_and_roll_back(store, asyncpg_engine(shop)))
     assert (len(store.session("inbox").xcom["orders"]), shop.orders()) == (0, [])
@@ -128,7 +129,7 @@ def test_an_engine_of_asyncpg_cannot_push(store: Store, shop: Shop) -> None:
 
 @SERVERS
 def test_psycopg2_loads_each_order_once(store: Store, shop: Shop) -> None:
-    pytest.importorskip("psycopg2")
+    require_module("psycopg2")
     engine = sa.create_engine(with_driver(shop, "psycopg2"), poolclass=sa.NullPool)
     with pytest.raises(Crash), crash_at("own_tables:after"):
         load_all(store, engine, 2)
@@ -153,7 +154,7 @@ def test_psycopg2_loads_each_order_once(store: Store, shop: Shop) -> None:
 def test_a_lost_answer_is_looked_up_with_each_driver(
     store: Store, shop: Shop, postgres_server: Server, moment: str, driver: str
 ) -> None:
-    pytest.importorskip(driver)
+    require_module(driver)
     runs = []
     with proxy(postgres_server.folder) as between:
         near = Shop(through(between.folder, shop.location), is_store=False)
@@ -315,7 +316,7 @@ def test_a_server_that_is_down_is_awaited(
 def test_a_server_that_is_down_is_awaited_with_asyncpg(
     store: Store, shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    pytest.importorskip("asyncpg")
+    require_module("asyncpg")
     monkeypatch.setattr(store.database, "timeout", 0.2)
     url = f"postgresql+asyncpg://shop:secret@/orders?host={tmp_path}"
     with pytest.raises(StoreUnavailable, match="cannot reach orders: "):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.programs import require_module
 from tests.zrb.conftest import Zrb, lines
 from tests.zrb.workflows import steps_of
 
@@ -120,7 +121,7 @@ def borrowed(folder: Path, *names: str) -> str:
     """Return a folder with libraries of the tests, which the environments of zrb do not have."""
     folder.mkdir()
     for name in names:
-        found = pytest.importorskip(name).__file__
+        found = require_module(name).__file__
         assert found is not None
         (folder / name).symlink_to(Path(found).parent)
     return str(folder)

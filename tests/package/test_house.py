@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,13 +114,14 @@ def test_only_what_concerns_all_tests_lies_in_no_folder() -> None:
     assert {path.name for path in FILES if path.parent == TESTS} == {"__init__.py", "chosen.py", "conftest.py"}
 
 
+@pytest.mark.parametrize("require", [programs.require, programs.require_module])
 @pytest.mark.parametrize(("environment", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
-def test_a_missing_program_skips_a_test_and_fails_it_in_ci(
-    monkeypatch: pytest.MonkeyPatch, environment: str, outcome: type[BaseException]
+def test_what_is_missing_skips_a_test_and_fails_it_in_ci(
+    monkeypatch: pytest.MonkeyPatch, environment: str, outcome: type[BaseException], require: Callable[[str], Any]
 ) -> None:
     monkeypatch.setenv("CI", environment)
     with pytest.raises(outcome, match=r"^no-such-program is not installed"):
-        programs.require("no-such-program")
+        require("no-such-program")
 
 
 def test_the_end_of_a_run_says_what_was_not_tested() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.programs import require_module
 from zrb_store import InvalidArgument, Store, open_store
 from zrb_store.queries import sessions
 
@@ -111,7 +112,7 @@ def remove(store: Store) -> None:
 
 def test_values_of_a_class_without_eq_are_found_by_what_is_stored(store: Store) -> None:
     """Each reading gives another object, as of zrb's CmdResult."""
-    result = functools.partial(pytest.importorskip("zrb.cmd.cmd_result").CmdResult, error="", display="")
+    result = functools.partial(require_module("zrb.cmd.cmd_result").CmdResult, error="", display="")
     queue = store.session("s").xcom["q"]
     one, two = result("one"), result("two")
     queue.extend([one, two, [one, {"two": two}], one])
