@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from typing import Any
@@ -142,3 +143,27 @@ def test_a_trigger_is_refused_by_writers(filled: Store, location: str, command: 
     change(location, "DROP TRIGGER mine")
     command("push", "inbox", "files", "1")
     assert command.ok("get", "inbox", "files") == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "missing"),
+    [
+        ("zrb_session RENAME identity TO old", ["list"], "identity"),
+        ("zrb_value RENAME seq TO old", ["push", "inbox", "files", "2"], "seq"),
+        ("zrb_queue RENAME TO zrb_old", ["show", "inbox"], "zrb_queue"),
+    ],
+)
+def test_a_store_of_another_development_version_is_refused_in_one_line(
+    store: Store, location: str, command: Commands, change: str, words: list[str], missing: str
+) -> None:
+    """It has the revision of this version, but not all of its tables and columns."""
+    store.session("inbox").xcom["files"].push(1)
+    store.close()
+    with engine_of(location).begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {change}")
+    explained = rf"lacks a part of its schema \([^)]*{missing}.*another development version.*to start with a new store"
+    refused, found = command(*words), command("doctor")
+    assert (refused.code, refused.out) == (69, "")
+    assert re.search(explained, refused.err)
+    assert found.code == (69 if "://" in location else 1)  # what is wrong with a file is a finding of `doctor`
+    assert re.search(explained, found.out + found.err)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 from zrb_store.db.core import sa
 from zrb_store.db.patience import Notice
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import ZrbStoreError
+from zrb_store.errors import StoreUnavailable, ZrbStoreError
 
 Driver = TypeVar("Driver")
 
@@ -39,6 +39,14 @@ if TYPE_CHECKING:
         def engine(self) -> sa.Engine: ...
         @property
         def under_way(self) -> Transaction | None: ...
+
+
+def incomplete_error(where: object, text: str, start_anew: str) -> StoreUnavailable:
+    """Return the error of a store without a table or column that its revision should have."""
+    return StoreUnavailable(
+        f"the store {where} lacks a part of its schema ({text}): another development version of zrb-store has made it, "
+        f"or somebody has changed its tables; restore a backup, or {start_anew} to start with a new store"
+    )
 
 
 class Dialect(Generic[Driver]):

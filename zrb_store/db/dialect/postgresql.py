@@ -14,7 +14,7 @@ from zrb_store.db import REVISION_SQL, patience
 from zrb_store.db.clock import clock
 from zrb_store.db.core import sa
 from zrb_store.db.dialect.connecting import ServerConnection, addresses, answer, connect, connect_until, is_pooled
-from zrb_store.db.dialect.hooks import Dialect, Ticket
+from zrb_store.db.dialect.hooks import Dialect, Ticket, incomplete_error
 from zrb_store.db.dialect.watchdog import watch
 from zrb_store.db.location import shown_url
 from zrb_store.db.transaction import Transaction
@@ -275,8 +275,8 @@ class PostgreSQL(Dialect[ServerConnection]):
         if state in ("42501", "25006"):
             hint = _OTHER_HOST if state == "25006" and _may_be_standby(self.url) else ""
             return StoreUnavailable(f"the store {where} does not allow this: {text}{hint}")
-        if state == "42P01":
-            return StoreUnavailable(f"the store {where} has lost a table: {text}; restore a backup")
+        if state in ("42P01", "42703"):
+            return incomplete_error(where, error.diag.message_primary or text, "drop its tables zrb_*")
         if state.startswith("53"):
             return StoreUnavailable(f"the store {where} is out of space or connections: {text}")
         if locked or self.is_busy(error):

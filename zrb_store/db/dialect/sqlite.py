@@ -17,7 +17,7 @@ from zrb_store import system
 from zrb_store.db import REVISION
 from zrb_store.db.core import compiling, sa
 from zrb_store.db.dialect import revision_of
-from zrb_store.db.dialect.hooks import Dialect
+from zrb_store.db.dialect.hooks import Dialect, incomplete_error
 from zrb_store.db.location import missing, refuse_side_file
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import OUT_OF_FILES, StoreMissing, StoreUnavailable, ZrbStoreError, is_out_of_files
@@ -204,6 +204,8 @@ class SQLite(Dialect[sqlite3.Connection]):
             return ZrbStoreError(f"the store {path} refuses rows that contradict each other: {error}")
         if path.is_dir():
             return StoreUnavailable(f"the store {path} is a folder; name a file in it")
+        if str(error).startswith(("no such table: ", "no such column: ")) or " has no column named " in str(error):
+            return incomplete_error(path, str(error), "move the file aside")
         reason = _REASONS.get(sqlite3.SQLITE_FULL if self.is_full(error) else primary_code(error))
         return StoreUnavailable(f"the store {path} {reason} ({error})") if reason else None
 
