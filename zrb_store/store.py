@@ -26,12 +26,12 @@ from zrb_store.queries import runs, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import status_of
 from zrb_store.records import AttemptRecord, SessionRecord
-from zrb_store.run import Run, RunSpec
 from zrb_store.runtime import notify
 from zrb_store.xcom import Xcoms
 
 if TYPE_CHECKING:
     from zrb_store.inspect.resume import Reruns
+    from zrb_store.run import Run, RunSpec
 
 
 class Session:
@@ -106,6 +106,8 @@ class Session:
                 has started this program to run another session.
             LeaseLost: On start: another process is removing it.
         """
+        from zrb_store.run import RunSpec
+
         if task is not None:
             check_name(task, "task")
         asked = settings.resumes(self.name)
@@ -129,6 +131,8 @@ class Session:
         repeat_once: bool = False,
     ) -> Run:
         """Prepare a run, as `run` does, that is for what this says."""
+        from zrb_store.run import Run
+
         remember_command(spec.command)
         choose = None
         if from_task is not None:

@@ -305,16 +305,19 @@ def test_an_output_that_cannot_be_written(scripts: Scripts) -> None:
 
 @ON_SQLITE
 def test_a_step_that_is_done_is_quick(scripts: Scripts) -> None:
-    """It imports neither click nor SQLAlchemy, nor what takes as long as a fifth of them."""
+    """It imports neither click nor SQLAlchemy, nor what takes as long as a fifth of them; a new one nothing of runs."""
     scripts.write("script.sh", "zrb-store step a -- echo out; env >environment")
     scripts.write(
         "again.py", "import sys\nfrom zrb_store.cli import run\ncode = run(sys.argv[1:])\nprint(*sys.modules)"
     )
-    scripts.write("script.sh", f"zrb-store step a -- echo out; {sys.executable} again.py step a -- echo out")
+    again = f"{sys.executable} again.py step"
+    scripts.write("script.sh", f"zrb-store step a -- echo out; {again} a -- echo out; {again} b -- echo new")
     done = scripts.night().out.splitlines()
     assert done[:2] == ["out", "out"]
+    assert done[3] == "new"
     unneeded = {"click", "sqlalchemy", "zrb_store.attempt", "dataclasses", "inspect", "logging", "traceback"}
     assert unneeded.isdisjoint(done[2].split())
+    assert {"sqlalchemy", "zrb_store.run", "zrb_store.run.run"}.isdisjoint(done[4].split())
 
 
 STRICT = """\
