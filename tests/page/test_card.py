@@ -7,6 +7,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -145,6 +146,38 @@ def test_a_consumer_is_told_by_its_deliveries(store: Store, command: Commands) -
     assert shown.depth.most_per_minute == 4
     store.session("inbox").xcom["files"].push("later", delay=60)
     assert "1 delayed" in made(store, "inbox").counts
+
+
+@pytest.mark.on_sqlite
+def test_a_run_that_consumes_works_only_while_it_has_a_value(store: Store) -> None:
+    inbox(store, "a.csv", "b.csv")
+    queue = store.session("inbox").xcom["files"]
+    with store.session("worker").run() as run, store.session("cron").run() as other:
+        for _, delivery in zip(range(2), run.consume(queue, wait=60), strict=False):
+            with delivery:
+                pass
+        other.task("a", int)
+    earlier = 3600 * 1_000_000
+    for table in ("zrb_run", "zrb_attempt"):
+        store.database.execute(sa.text(f"UPDATE {table} SET started_at = started_at - {earlier} WHERE number = 1"))
+    store.database.execute(sa.text(f"UPDATE zrb_attempt SET ended_at = ended_at - {earlier} WHERE number = 1"))
+    assert [pause.title for pause in made(store, "worker").pauses] == ["1 h"]
+    assert made(store, "cron").took.startswith("1 h")
+
+
+@pytest.mark.on_sqlite
+def test_an_attempt_takes_as_long_in_the_card_as_in_the_timeline(store: Store) -> None:
+    run = store.session("etl").prepare(RunSpec()).start()
+    run.begin("a")
+    stop_renewals(store)
+    for status, said in (("running", r"for \d+ (ms|s)"), ("lost", "its end is not known")):
+        described = describe(store.database, "etl")
+        ((mark,),) = (lane.marks for lane in Card(described, "zrb-store").chain)
+        tasks: Any = described.to_json()["tasks"]
+        took = tasks[0]["attempts"][0]["took"]
+        assert (mark.status, mark.title) == (status, f"a#1 {status}, {took}")
+        assert re.fullmatch(said, took)
+        store.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = 1000000, boot_id = 'other', host = 'x'"))
 
 
 @pytest.mark.on_sqlite

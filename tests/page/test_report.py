@@ -53,6 +53,8 @@ def test_description_has_what_show_and_log_have(filled: Store) -> None:
     assert runs == log["runs"]
     added = {"attempts_left_out", "ended_at", "undone_at"}
     for ours, theirs in zip(described["tasks"], shown["tasks"], strict=True):
+        for attempt in ours["attempts"]:
+            assert re.fullmatch(r"\d+ ms|\d+\.\d s", attempt.pop("took"))
         assert {name: part for name, part in ours.items() if name not in added} == theirs
     for name, queue in described["queues"].items():
         values = [{key: part for key, part in value.items() if key not in added} for value in queue["values"]]
@@ -281,8 +283,10 @@ def test_long_pauses_between_attempts_are_folded(store: Store) -> None:
     for table in ("zrb_run", "zrb_attempt"):
         earlier = "started_at = started_at - 9000000000, ended_at = ended_at - 9000000000"
         store.database.execute(sa.text(f"UPDATE {table} SET {earlier} WHERE number = 1"))
-    first, second = describe(store.database, "s").work
-    assert second.start - first.end > 8_000_000_000
+    first, second = describe(store.database, "s").scale.stretches
+    assert second.span.start - first.span.end > 8_000_000_000
+    assert (first.left, first.pause, second.pause, second.right) == (0, "", "2 h 30 min", pytest.approx(1))
+    assert second.left - first.right == pytest.approx(0.04)
 
 
 def test_a_report_of_a_session_without_values_says_so(location: str, command: Commands) -> None:

@@ -5,7 +5,6 @@ In the picture, places from left to right are percents, so that it fits every pa
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +13,6 @@ from typing import NamedTuple
 from zrb_store.inspect.advice import advice, first
 from zrb_store.inspect.facts import facts_of
 from zrb_store.inspect.show import ShownStep, Task
-from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.page.content import Report, cut_text
 from zrb_store.page.depth import Mark, cause_of, depth_of
 from zrb_store.queries.history import Value
@@ -24,7 +22,6 @@ from zrb_store.records import HALTED, UNSUCCESSFUL, AttemptRecord, to_datetime
 from zrb_store.render.format import counted, format_duration, preview
 
 _FUTURE = 26  # percent of the width, for what waits
-_PAUSE = 4  # percent of the width that a pause takes; all of them together at most a third
 _TO_COME = ("not started", "given back", "waiting")  # statuses of tasks that run next
 _FEW = 12  # tasks that are all named
 _MOST_TO_COME = 6  # that are named
@@ -66,13 +63,11 @@ class Card:
 
     def __init__(self, report: Report, program: str) -> None:
         """Make the card of a report, whose commands are those of a program."""
-        timeline = report.timeline
         tasks = [task for task in report.tasks if task.attempts]
-        work = merged(timeline.span_of(each.record) for task in tasks for each in task.attempts)
         to_come = _to_come(report)
-        scale = _Scale(work, 100 - _FUTURE * bool(to_come))
+        self.width = 100 - _FUTURE * bool(to_come)
         lanes = [
-            Lane(task.name, task.status, _joined(_mark(each.record, timeline, scale) for each in task.attempts))
+            Lane(task.name, task.status, _joined(self._mark(report, each.record) for each in task.attempts))
             for task in tasks
         ]
         self.chain, self.quiet = _divided(lanes, are_few=len(report.tasks) <= _FEW)
@@ -87,11 +82,33 @@ class Card:
         self.advice = advice(facts_of(report), program)
         self.helps = first(self.advice)
         self.made = list(_made(report))
-        self.took = format_duration(sum(span.end - span.start for span in work))
-        self.pauses = list(scale.pauses())
+        self.took = format_duration(sum(span.end - span.start for span, *_ in report.scale.stretches))
+        self.pauses = [
+            Mark(self._x(left), self._x(right), title=length) for left, right, length in report.scale.pauses()
+        ]
         self.returns = [Return(report, value) for value in report.comes_back[:1]]
-        self.turns = _joined(_turns(report, timeline, scale))  # steps that used tokens
-        self.cuts = [Mark(at := scale.at(span.end), at) for span in timeline.deaths]  # where its process died
+        self.turns = _joined(self._turns(report))  # steps that used tokens
+        died = [self._x(report.scale.at(span.end)) for span in report.timeline.deaths]
+        self.cuts = [Mark(at, at) for at in died]  # where its process died
+
+    def _x(self, share: float) -> float:
+        return round(share * self.width, 2)
+
+    def _mark(self, report: Report, attempt: AttemptRecord, note: str = "", height: float = 100) -> Mark:
+        span, error = report.timeline.span_of(attempt), f": {cause_of(attempt.error)}" if attempt.error else ""
+        left, right = self._x(report.scale.at(span.start)), self._x(report.scale.at(span.end))
+        title = f"{attempt.name} {attempt.status}, {report.took(attempt)}{note}{error}"
+        return Mark(left, right, attempt.status, title, f"attempt-{attempt.name}", height)
+
+    def _turns(self, report: Report) -> Iterator[Mark]:
+        """Yield the steps if some used tokens, whose number is the height of each."""
+        steps = [step for task in report.tasks for step in task.steps]
+        most = max((step.tokens or 0 for step in steps), default=0)
+        for step in steps if most else ():
+            used = step.note or f"{step.name}, {step.tokens or 0:,} tokens"  # a report for strangers has no notes
+            note = f" ({used if step.tokens else step.name})"
+            mark = self._mark(report, step.last, note, 10 + 85 * (step.tokens or 0) / most)
+            yield mark._replace(status="kept") if _is_kept(report, step) else mark
 
     @property
     def tops(self) -> tuple[int, int, int, int, int]:
@@ -117,30 +134,6 @@ def _divided(lanes: Sequence[Lane], *, are_few: bool) -> tuple[list[Lane], list[
     named = (*UNSUCCESSFUL, "running", *(("completed", *_TO_COME) if are_few else ()))
     quiet = [each for each in lanes if each.status not in named]
     return [each for each in lanes if each.status in named][:_FEW], quiet[:: -(-len(quiet) // _MOST_QUIET) or 1]
-
-
-class _Scale:
-    """Where times stand: pauses between the spans of work are folded, and no span is too narrow to be seen."""
-
-    def __init__(self, work: Sequence[Span], width: float) -> None:
-        self._width, self._spans, left = width, [], 0.0
-        pause = min(_PAUSE, width / 3 / max(1, len(work) - 1))
-        lengths = [max(1, span.end - span.start) for span in work]
-        shares = [max(length / sum(lengths), 0.3 / len(lengths)) for length in lengths]
-        for span, share in zip(work, shares, strict=True):
-            right = left + share / sum(shares) * (width - pause * (len(work) - 1))
-            self._spans.append((span, left, right))
-            left = right + pause
-
-    def at(self, time: int) -> float:
-        for span, left, right in self._spans:
-            if time <= span.end:
-                return round(left + (right - left) * max(0, time - span.start) / max(1, span.end - span.start), 2)
-        return self._width
-
-    def pauses(self) -> Iterator[Mark]:
-        for (before, _, left), (after, right, _) in itertools.pairwise(self._spans):
-            yield Mark(round(left, 2), round(right, 2), title=format_duration(after.start - before.end))
 
 
 def _is_inbox(report: Report) -> bool:
@@ -280,12 +273,6 @@ def _made(report: Report) -> Iterator[tuple[str, str]]:
         yield from [each for each in found if each[0] == report.session.task] or found[-2:]
 
 
-def _mark(attempt: AttemptRecord, timeline: Timeline, scale: _Scale, note: str = "", height: float = 100) -> Mark:
-    span, error = timeline.span_of(attempt), f": {cause_of(attempt.error)}" if attempt.error else ""
-    title = f"{attempt.name} {attempt.status}, {format_duration(span.end - span.start)}{note}{error}"
-    return Mark(scale.at(span.start), scale.at(span.end), attempt.status, title, f"attempt-{attempt.name}", height)
-
-
 def _joined(marks: Iterable[Mark]) -> list[Mark]:
     """Join marks that could not be told apart: a consumer may have thousands."""
     found: list[Mark] = []
@@ -299,17 +286,6 @@ def _joined(marks: Iterable[Mark]) -> list[Mark]:
             height = max(before.height, mark.height)
             found[last[mark.status]] = before._replace(right=max(before.right, mark.right), height=height)
     return found
-
-
-def _turns(report: Report, timeline: Timeline, scale: _Scale) -> Iterator[Mark]:
-    """Yield the steps if some used tokens, whose number is the height of each."""
-    steps = [step for task in report.tasks for step in task.steps]
-    most = max((step.tokens or 0 for step in steps), default=0)
-    for step in steps if most else ():
-        used = step.note or f"{step.name}, {step.tokens or 0:,} tokens"  # a report for strangers has no notes
-        note = f" ({used if step.tokens else step.name})"
-        mark = _mark(step.last, timeline, scale, note, 10 + 85 * (step.tokens or 0) / most)
-        yield mark._replace(status="kept") if _is_kept(report, step) else mark
 
 
 def _is_kept(report: Report, step: ShownStep) -> bool:

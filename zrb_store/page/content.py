@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,8 +21,9 @@ from zrb_store.inspect.header import header, inputs_of
 from zrb_store.inspect.log import AttemptLog, SessionLog, log_of, run_json
 from zrb_store.inspect.queues import held_by_others
 from zrb_store.inspect.resume import Decision
-from zrb_store.inspect.show import Queue, SessionDocument, ShownStep, Task, open_session
-from zrb_store.inspect.trace import Span, Timeline, merged
+from zrb_store.inspect.show import Queue, SessionDocument, ShownAttempt, ShownStep, Task, open_session
+from zrb_store.inspect.trace import Timeline, merged
+from zrb_store.page.scale import Scale
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.history import Value
 from zrb_store.queries.last_errors import LastError, last_errors
@@ -39,6 +41,7 @@ from zrb_store.records import (
     pick,
     pick_all,
 )
+from zrb_store.render.format import format_duration
 from zrb_store.render.readable import with_words
 from zrb_store.wings import View, load, views
 
@@ -179,7 +182,7 @@ class Report:
     texts: list[Texts]  # of each view that a wing adds
     plan: Plan | None = None  # what a resume would do, if that is known
 
-    @property
+    @functools.cached_property
     def timeline(self) -> Timeline:
         return Timeline(self.runs, self.read_at)
 
@@ -188,14 +191,22 @@ class Report:
         """The ids of the parts that wings add, each with its title."""
         return [(each.view.name, each.view.name.capitalize()) for each in self.texts]
 
-    @property
-    def work(self) -> list[Span]:
-        """When the session worked: what lies between these spans are pauses."""
+    @functools.cached_property
+    def scale(self) -> Scale:
+        """Where times stand. A run works as long as it lasts, but one that consumes mostly waits."""
         timeline = self.timeline
-        steps = (step for task in self.tasks for step in task.steps)
         attempts = [attempt.record for task in self.tasks for attempt in task.attempts]
-        attempts += (attempt for step in steps for attempt in step.attempts)
-        return merged([*timeline.runs.values(), *map(timeline.span_of, attempts)])
+        consuming = {attempt.run for attempt in attempts if attempt.kind == "delivery"}
+        attempts += (attempt for task in self.tasks for step in task.steps for attempt in step.attempts)
+        runs = (run.number for run in self.runs if run.origin != "reclaim" and run.number not in consuming)
+        return Scale(merged([*map(timeline.runs.__getitem__, runs), *map(timeline.span_of, attempts)]))
+
+    def took(self, attempt: AttemptRecord) -> str:
+        """Say how long an attempt worked."""
+        if attempt.status == "lost":
+            return "its end is not known"
+        span = self.timeline.span_of(attempt)
+        return f"{'for ' if attempt.status == 'running' else ''}{format_duration(span.end - span.start)}"
 
     def to_json(self) -> JsonObject:
         return {
@@ -205,23 +216,33 @@ class Report:
             "runs": [run_json(run) | {"worked_until": iso(worked_until(run, self.read_at))} for run in self.runs],
             "runs_left_out": self.runs_left_out,
             "waits": [wait.to_json() for wait in self.waits],
-            "tasks": list(map(_task_json, self.tasks)),
+            "tasks": list(map(self._task_json, self.tasks)),
             "queues": {queue.now.name: _queue_json(queue) for queue in self.queues},
             "logged": {"attempts": [each.to_json() for each in self.logged], "left_out": self.logged_left_out},
             "changes": list(map(pick_all, self.changes)),
             "pending": list(self.pending)[:_MOST_PENDING],
             "pending_left_out": max(0, len(self.pending) - _MOST_PENDING),
             **pick(self, "plan", "damage"),
-            "work": [{"started_at": iso(span.start), "ended_at": iso(span.end)} for span in self.work],
+            "work": self.scale.to_json(),
         }
 
+    def _task_json(self, task: Task) -> JsonObject:
+        attempts = list(map(self._attempt_json, task.attempts))
+        shown = {**replace(task, attempts=[], steps=[]).to_json(), "attempts": attempts}
+        shown["attempts_left_out"] = task.attempts_left_out
+        if task.counts is None:
+            return shown
+        steps = list(map(self._step_json, task.steps))
+        return {**shown, "steps": steps, "steps_left_out": task.steps_left_out, "steps_standing": task.counts.standing}
 
-def _task_json(task: Task) -> JsonObject:
-    shown = {**task.to_json(), "attempts_left_out": task.attempts_left_out}
-    if task.counts is None:
-        return shown
-    steps = [{**step.to_json(), "result": with_words(step.result), "tokens": step.tokens} for step in task.steps]
-    return {**shown, "steps": steps, "steps_left_out": task.steps_left_out, "steps_standing": task.counts.standing}
+    def _step_json(self, step: ShownStep) -> JsonObject:
+        attempts = [self._attempt_json(ShownAttempt(each)) for each in step.attempts]
+        return {**step.to_json(), "attempts": attempts, "result": with_words(step.result), "tokens": step.tokens}
+
+    def _attempt_json(self, attempt: ShownAttempt) -> JsonObject:
+        shown, end = attempt.to_json(), self.timeline.span_of(attempt.record).end
+        shown["took"] = self.took(attempt.record)
+        return shown if end == attempt.record.ended_at else {**shown, "worked_until": iso(end)}
 
 
 def _queue_json(queue: Queue) -> JsonObject:

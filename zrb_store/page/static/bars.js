@@ -5,48 +5,26 @@ const Bars = (() => {
   const STATUSES = ["failed", "lost", "interrupted", "running", "waiting", "completed"]; // the worst first
   const LEAST = 5; // pixels of a bar
 
-  /** Where times stand, in shares of the width: pauses between the spans of work are folded to a fixed width. */
+  /** Where times stand, in shares of the width, as page/scale.py has placed the work of the session. */
   class Scale {
     constructor(work) {
-      this.spans = work.length ? work.map(({ started_at, ended_at }) => ({ start: started_at, end: ended_at })) : [];
-      const gaps = Math.max(0, this.spans.length - 1);
-      this.gap = gaps ? Math.min(0.04, 0.4 / gaps) : 0;
-      const room = 1 - gaps * this.gap;
-      const lengths = this.spans.map(({ start, end }) => Math.max(1, end - start));
-      const total = lengths.reduce((sum, length) => sum + length, 0);
-      const least = Math.min(0.09, 0.5 / Math.max(1, this.spans.length)) * room;
-      const wide = lengths.map((length) => Math.max(least, (length / total) * room));
-      const factor = room / wide.reduce((sum, share) => sum + share, 0);
-      let from = 0;
-      this.spans.forEach((span, place) => {
-        span.from = from;
-        span.to = from + wide[place] * factor;
-        from = span.to + this.gap;
-      });
+      this.spans = work.map((each) => ({ ...each, left: each.left / 1e6, right: each.right / 1e6 }));
     }
 
     /** Return where a time stands, from 0 to 1. */
     at(time) {
-      const span = this.spans.findLast(({ start }) => start <= time) || this.spans[0];
+      const span = this.spans.findLast((each) => each.started_at <= time) || this.spans[0];
       if (!span) return 0;
-      const share = (time - span.start) / Math.max(1, span.end - span.start);
-      return span.from + (span.to - span.from) * Math.min(1, Math.max(0, share));
+      const share = (time - span.started_at) / Math.max(1, span.ended_at - span.started_at);
+      return span.left + (span.right - span.left) * Math.min(1, Math.max(0, share));
     }
 
     /** Return the time that stands at a place, from 0 to 1; in a pause that is where work ended before, or began after. */
     time(place) {
-      const span = this.spans.find(({ to }) => place <= to + this.gap / 2) || this.spans[this.spans.length - 1];
-      const share = Math.min(1, Math.max(0, (place - span.from) / (span.to - span.from)));
-      return Math.round(span.start + share * (span.end - span.start));
+      const span = this.spans.find(({ right }, at) => at === this.spans.length - 1 || place <= (right + this.spans[at + 1].left) / 2);
+      const share = Math.min(1, Math.max(0, (place - span.left) / (span.right - span.left)));
+      return Math.round(span.started_at + share * (span.ended_at - span.started_at));
     }
-  }
-
-  /** Return when an attempt ended, as far as that is known: a lost one before its run was last heard of. */
-  function endOf(attempt, description) {
-    if (attempt.ended_at !== null && attempt.status !== "lost") return attempt.ended_at;
-    if (attempt.status === "running") return description.read_at;
-    const run = description.runs.find((each) => each.number === attempt.run);
-    return Math.max(attempt.started_at, run ? run.worked_until : attempt.started_at);
   }
 
   /** Return the lanes: of each task, those that have not completed first, and of each step of the tasks that are open. */
@@ -54,25 +32,23 @@ const Bars = (() => {
     const found = [];
     const rank = ({ status }) => (STATUSES.indexOf(status) + STATUSES.length) % STATUSES.length;
     for (const task of [...description.tasks].sort((one, other) => Math.min(rank(one), 4) - Math.min(rank(other), 4))) {
-      const bars = task.attempts.map((attempt) => bar(`${task.task}#${attempt.number}`, attempt, description));
+      const bars = task.attempts.map((attempt) => bar(`${task.task}#${attempt.number}`, attempt));
       const steps = task.steps || [];
-      const inSteps = steps.flatMap((step) => stepBars(step, description));
+      const inSteps = steps.flatMap(stepBars);
       found.push({ name: task.task, status: task.status, bars, inSteps, steps: steps.length, isOpen: open.has(task.task) });
       if (open.has(task.task)) {
         for (const step of steps) {
-          found.push({ name: step.name, id: step.id, status: step.status, bars: stepBars(step, description), isStep: true });
+          found.push({ name: step.name, id: step.id, status: step.status, bars: stepBars(step), isStep: true });
         }
       }
     }
     return found;
   }
 
-  const stepBars = (step, description) =>
-    step.attempts.map((attempt) => ({ ...bar(`${step.id}#${attempt.number}`, attempt, description), step: step.name, of: step }));
+  const stepBars = (step) =>
+    step.attempts.map((attempt) => ({ ...bar(`${step.id}#${attempt.number}`, attempt), step: step.name, of: step }));
 
-  const bar = (name, attempt, description) => ({
-    name, attempt, status: attempt.status, start: attempt.started_at, end: endOf(attempt, description),
-  });
+  const bar = (name, attempt) => ({ name, attempt, status: attempt.status, start: attempt.started_at, end: attempt.worked_until ?? attempt.ended_at });
 
   /** Join bars that would cover each other because they are narrow; return [{bars, left, width, status}] in pixels. */
   function joined(bars, scale, width) {
@@ -101,17 +77,13 @@ const Bars = (() => {
 
   const errorText = (error) => [error.type, error.message].filter(Boolean).join(": ");
 
-  const tookText = (each) =>
-    each.status === "lost" ? "its end is not known" :
-      (each.status === "running" ? "for " : "") + Page.duration(Math.max(0, each.end - each.start));
-
   function label(cluster) {
     const [first] = cluster.bars;
     if (cluster.bars.length > 1) return `${cluster.bars.length} attempts from ${first.name}: ${counts(cluster.bars)}`;
     const { attempt } = first;
     const parts = [first.step ? `${first.name} (${first.step})` : first.name, attempt.status];
     if (attempt.run !== null) parts.push(`run ${attempt.run}`);
-    parts.push(tookText(first), `started ${Page.time(attempt.started_at)}`);
+    parts.push(attempt.took, `started ${Page.time(attempt.started_at)}`);
     if (attempt.error) parts.push(errorText(attempt.error).slice(0, 200));
     return parts.join(", ");
   }
@@ -120,7 +92,7 @@ const Bars = (() => {
   function tip(cluster) {
     const [{ attempt, of, name, step }] = cluster.bars;
     if (cluster.bars.length > 1) return label(cluster);
-    const lines = [`${step || name}, ${attempt.status}, ${tookText(cluster.bars[0])}`];
+    const lines = [`${step || name}, ${attempt.status}, ${attempt.took}`];
     if (attempt.error) lines.push(errorText(attempt.error).split("\n")[0].slice(0, 300));
     if (of && of.note) lines.push(of.note);
     if (of && !of.tokens && of.result !== null) lines.push(`= ${Readable.readable(of.result, 200)}`);
@@ -128,5 +100,5 @@ const Bars = (() => {
     return lines.join("\n");
   }
 
-  return { Scale, lanes, joined, counts, label, tip, tookText, errorText };
+  return { Scale, lanes, joined, counts, label, tip, errorText };
 })();

@@ -5,7 +5,7 @@
    bar to bar. A press tells the other parts which moment it means. */
 const Timeline = (() => {
   const { command, counted, duration, el, fill, time } = Page;
-  const { Scale, joined, counts, errorText, label, tip, tookText } = Bars;
+  const { Scale, joined, counts, errorText, label, tip } = Bars;
   const NARROW = 600; // pixels; below that, a lane's label stands above it
   const MARGIN = 12; // pixels beside the lanes
 
@@ -94,19 +94,18 @@ const Timeline = (() => {
     drawAxis() {
       const marks = [];
       this.scale.spans.forEach((span, place) => {
-        const left = span.from * this.width, room = (span.to - span.from) * this.width;
-        const start = el("span", { class: "tick first", style: { left: this.share(left) } }, time(span.start, "clock"));
+        const left = span.left * this.width, room = (span.right - span.left) * this.width, length = span.ended_at - span.started_at;
+        const start = el("span", { class: "tick first", style: { left: this.share(left) } }, time(span.started_at, "clock"));
         if (room > LABEL || place === 0) marks.push(start);
-        const step = NICE.find((each) => (each / Math.max(1, span.end - span.start)) * room > 80);
-        for (let at = step, count = 0; step && at < span.end - span.start && count < 30; at += step, count++) {
-          const x = this.scale.at(span.start + at) * this.width;
+        const step = NICE.find((each) => (each / Math.max(1, length)) * room > 80);
+        for (let at = step, count = 0; step && at < length && count < 30; at += step, count++) {
+          const x = this.scale.at(span.started_at + at) * this.width;
           if (x - left < 75 || left + room - x < LABEL) continue;
           marks.push(el("span", { class: "tick", style: { left: this.share(x) } }, `+${duration(at)}`));
         }
         if (place) {
-          const before = this.scale.spans[place - 1], pause = duration(span.start - before.end);
-          const style = { left: `${(before.to + this.scale.gap / 2) * 100}%` };
-          marks.push(el("span", { class: "fold", title: `a pause of ${pause}`, style }, this.scale.spans.length < 8 ? pause : ""));
+          const style = { left: `${((this.scale.spans[place - 1].right + span.left) / 2) * 100}%` };
+          marks.push(el("span", { class: "fold", title: `a pause of ${span.pause}`, style }, this.scale.spans.length < 8 ? span.pause : ""));
         }
       });
       this.axis.replaceChildren(...marks);
@@ -136,8 +135,8 @@ const Timeline = (() => {
 
     folds() {
       return this.scale.spans.slice(1).map((span, place) => {
-        const width = `calc((100% - ${this.labelWidth + MARGIN}px) * ${this.scale.gap})`;
-        const style = { left: this.across(this.scale.spans[place].to), width };
+        const { right } = this.scale.spans[place], width = `calc((100% - ${this.labelWidth + MARGIN}px) * ${span.left - right})`;
+        const style = { left: this.across(right), width };
         return el("div", { class: "fold-line", "aria-hidden": "true", style });
       });
     }
@@ -266,7 +265,7 @@ const Timeline = (() => {
       fill(this.detail,
         el("p", {}, el("span", { class: "status", "data-status": attempt.status }, attempt.status), " ",
           el("strong", { class: "mono" }, first.name), first.step ? ` (${first.step})` : "",
-          el("span", { class: "quiet" }, attempt.run === null ? "" : ` in run ${attempt.run}`), ", ", tookText(first)),
+          el("span", { class: "quiet" }, attempt.run === null ? "" : ` in run ${attempt.run}`), ", ", attempt.took),
         el("p", { class: "quiet" }, `Started ${time(attempt.started_at, "exact")}`,
           attempt.ended_at && attempt.status !== "lost" ? `, ended ${time(attempt.ended_at, "exact")}` : "",
           attempt.inputs_read && attempt.inputs_read.length ? `, read ${attempt.inputs_read.join(", ").replace(/^\*$/, "all inputs")}` : ""),
