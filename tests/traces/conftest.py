@@ -20,6 +20,18 @@ from zrb_store import Store
 from zrb_store.db.location import store_url
 from zrb_store.traces.spans import Traces
 
+SETUP = """
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter()))  # exports each span as it ends
+trace.set_tracer_provider(provider)
+"""
+"""Python that lets a program export each span as it ends, and not when it exits."""
+
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:

@@ -18,9 +18,8 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.instrumented import InstrumentationSettings
 from pydantic_ai.usage import RequestUsage
 
-from tests.traces.conftest import Programs, Traced
+from tests.traces.conftest import SETUP, Programs, Traced
 from tests.traces.spans import Collector, Seen
-from tests.traces.test_programs import SETUP
 from tests.zrb.environments import with_telemetry
 from zrb_store.agents import durable
 from zrb_store.testing import Crash, crash_at, expire_lease

@@ -6,22 +6,11 @@ import signal
 
 import pytest
 
-from tests.traces.conftest import Programs
+from tests.traces.conftest import SETUP, Programs
 from tests.traces.spans import Collector
 from zrb_store import open_store
 
 pytestmark = [pytest.mark.on_sqlite, pytest.mark.slow]
-
-SETUP = """
-from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-
-provider = TracerProvider()
-provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter()))  # exports each span as it ends
-trace.set_tracer_provider(provider)
-"""
 
 WORKFLOW = f"""{SETUP}
 import os
@@ -102,6 +91,22 @@ def test_a_script_and_a_consumer_without_any_code(programs: Programs, collector:
         assert (given[1], given[2]) == (collector.named(name).trace, collector.named(name).id)
     ids = {each.id for each in collector.spans if each.name == "task backup"}
     assert (programs.folder / "of-script").read_text().split("-")[2] in ids
+
+
+@pytest.mark.promise(number=9)
+def test_values_and_outputs_are_exported_only_if_that_is_asked_for(programs: Programs, collector: Collector) -> None:
+    programs.write("job.sh", "zrb-store step rates -- echo 'EUR 1.08 token=geheim'\necho printed\n")
+    programs.run("zrb-store", "push", "inbox", "files", '"shop.sql"')
+    for session, chosen in (("private", "on"), ("open", "values")):
+        more = {"ZRB_STORE_TRACES": chosen}
+        programs.run("zrb-store", "run", session, "--task", "job", "--", "sh", "job.sh", more=more)
+        assert ("EUR 1.08" in str(collector.spans)) == (chosen == "values")
+    assert "shop.sql" not in str(collector.spans)
+    programs.run("zrb-store", "consume", "inbox", "files", "--all", "--", "true", more={"ZRB_STORE_TRACES": "values"})
+    assert collector.named("process files").attributes["zrb_store.data"] == '"shop.sql"'
+    step = next(each for each in collector.spans if "zrb_store.result" in each.attributes)
+    assert step.attributes["zrb_store.result"] == '"EUR 1.08 token=***"'
+    assert not any(text in str(collector.spans) for text in ("geheim", "printed"))
 
 
 def test_a_fork_of_a_script(programs: Programs, collector: Collector) -> None:

@@ -45,6 +45,9 @@ def test_a_resume_is_a_trace_of_its_own_and_counts_what_comes_from_the_store(tra
         "  task load #2: completed, 2 steps from the store\n"
     )
     assert store.session("etl").record().traceparent is not None
+    found = {name.removeprefix("zrb_store."): of for name, of in traced.seen.named("step prices").attributes.items()}
+    of_step = {"session": "etl", "task": "load", "step": "prices", "attempt": 1, "fence": 1, "kind": "step"}
+    assert found == {**of_step, "status": "failed", "error.type": "ValueError"}
 
 
 def test_a_workflow_that_dies_twice(traced: Traced) -> None:
