@@ -140,3 +140,18 @@ def test_a_plan_says_what_a_resume_pays_at_least(agents: Agents) -> None:
     agents.resume()
     shown = " ".join(agents.run("xcom", "show", agents.session).split())
     assert f"thrown away {again}" in shown
+
+
+@sqlite
+def test_a_budget_in_dollars_is_a_setting_or_of_the_task(agents: Agents) -> None:
+    source = rounds() + PRICED.replace("kill_at(20)", "kill_at(-1)").rstrip()
+    agents.tasks(source)
+    small = "usd=0.0000001"
+    used = "is used, and the budget is $0.000000100"
+    assert used in agents.run("triage", code=1, ZRB_STORE_BUDGET=small)
+    agents.tasks(f'{source}.budget = "{small}"\n')
+    assert used in agents.resume(code=1, ZRB_STORE_BUDGET="usd=2.50")
+    assert agents.project.begun == {"model 0": 1, "tool 0": 1}
+    agents.tasks(f'{source}.budget = "usd=2.50"\n')
+    assert "all receipts" in agents.resume(ZRB_STORE_BUDGET=small)
+    agents.twice()
