@@ -180,6 +180,7 @@ class Report:
     waits: Sequence[Wait]  # what it waits for
     damage: str | None
     texts: list[Texts]  # of each view that a wing adds
+    costs: Mapping[str, str]  # what tasks have cost, by their names, as far as that is known
     plan: Plan | None = None  # what a resume would do, if that is known
 
     @functools.cached_property
@@ -291,6 +292,7 @@ def describe(database: Database, name: str, *, limits: ReportLimits | None = Non
             waits=document.waits,
             damage=noted(),
             texts=_texts(document, limits),
+            costs={task.name: text for task in document.tasks if (costs := task.costs) and (text := costs.text())},
         )
 
 
