@@ -19,7 +19,7 @@ help:
 	@echo "make demo-wait  a task asks for approval and its process ends; a shell answers, and it goes on"
 	@echo "make test    every check and the whole test-suite (installs what it needs into .venv)"
 	@echo "make test-pooled  the tests of PostgreSQL, through a PgBouncer in transaction mode (install pgbouncer before)"
-	@echo "make quick   the tests to run between edits: SQLite, one release of zrb, nothing slow (a minute and a half on two cores)"
+	@echo "make quick   the tests to run between edits: SQLite, one release of zrb, nothing slow (a minute on two idle cores)"
 	@echo "make pythons a few tests on each other Python that is promised and found (one: make smoke PYTHON=python3.13)"
 	@echo "make crash   kill workflows two thousand times on each database; nothing is lost or done twice (most of an hour)"
 	@echo "make matrix  run the plugin's tests on a list of zrb releases, and print a table (RELEASES=\"3.28.0 latest\")"
@@ -90,7 +90,7 @@ quick: venv
 # One release of zrb, because the others run on the default Python.
 smoke: venv
 	TEST_ZRB_RELEASES=$$($(BIN)/python -c "from tests.chosen import RELEASES; print(RELEASES[-1])") \
-		$(BIN)/pytest -n 2 -m smoke
+		$(BIN)/pytest -n 2 -m "smoke or systems"
 
 pythons:
 	@$(PYTHON) -m tests.package.pythons

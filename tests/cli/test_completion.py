@@ -276,6 +276,7 @@ def ask(*words: str, url: str | Path, code: str = MAIN) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 def test_an_answer_needs_no_slow_import(store: Store, location: str) -> None:
     store.session("s").xcom["q"].push(1)
     code = (
@@ -287,6 +288,7 @@ def test_an_answer_needs_no_slow_import(store: Store, location: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 def test_a_question_neither_creates_nor_changes_a_store(tmp_path: Path) -> None:
     missing = tmp_path / "no" / "store.db"
     assert ask("show", "", url=missing) == "words\n"

@@ -59,6 +59,7 @@ def on_terminal(args: list[str], columns: int = 80) -> str:
 
 @pytest.mark.parametrize("args", [read for read in READS if read[0] in ("list", "show", "log", "trace")])
 @pytest.mark.slow
+@pytest.mark.systems
 def test_a_terminal_of_80_columns_is_wide_enough(folder: Path, args: list[str]) -> None:
     shown = on_terminal(args)
     assert "\x1b[" in shown
@@ -78,6 +79,7 @@ def test_a_terminal_may_have_no_colours(folder: Path, variables: dict[str, str],
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 def test_the_screen_of_watch_is_left_as_it_was(folder: Path) -> None:
     shown = on_terminal(["show", "etl-24", "--watch"])
     for on, off in (("[?1049h", "[?1049l"), ("[?25l", "[?25h"), ("[?7l", "[?7h")):
@@ -109,6 +111,7 @@ def test_a_terminal_without_utf_8_gets_escapes(folder: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 def test_times_are_local_on_a_terminal_and_utc_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "XYZ-5")
     document = json.loads(subprocess.check_output([*MAIN, "show", "etl-24", "--format", "json"]))
@@ -159,6 +162,7 @@ def test_ctrl_c_ends_watching_without_an_error(
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 def test_a_closed_pipe_is_no_error(folder: Path) -> None:
     with open_store(folder / "store.db") as store:
         store.session("big").xcom["q"].extend(["x" * 1000] * 500)
@@ -190,6 +194,7 @@ def test_a_stream_that_is_not_utf_8_gets_escapes(folder: Path, monkeypatch: pyte
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 @pytest.mark.parametrize("args", [["list"], ["get", "inbox", "files"]])
 def test_start_up_imports_no_more_than_it_needs(folder: Path, args: list[str]) -> None:
     code = (

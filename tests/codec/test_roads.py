@@ -244,6 +244,7 @@ def test_a_text_that_would_not_fit_into_memory_is_refused_before_it_is_written()
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 def test_what_reads_no_value_loads_no_library() -> None:
     script = (
         "import sys; import zrb_store.store, zrb_store.plugin.queue; from zrb_store import codec\n"
@@ -285,6 +286,7 @@ with open_store(sys.argv[1]) as store, store.session("s").run() as run:
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 def test_nothing_native_is_imported_once_a_run_has_started(location: str) -> None:
     """Some native modules crash the process if Ctrl-C comes while they are imported."""
     done = subprocess.run([sys.executable, "-c", WORK, location], capture_output=True, text=True, check=False)

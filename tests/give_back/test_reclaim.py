@@ -92,6 +92,7 @@ class TestLooking:
 
 class TestDeath:
     @pytest.mark.slow
+    @pytest.mark.systems
     @pytest.mark.promise(number=10)
     def test_the_next_taker_gets_the_value_of_a_dead_process(self, store: Store, location: str, inbox: Any) -> None:
         with Child(hold_a_value, location, "worker-3") as child:

@@ -137,6 +137,7 @@ def test_what_a_forked_child_prints_first_does_no_harm(store: Store, monkeypatch
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 @pytest.mark.promise(number=12)
 def test_a_child_that_is_forked_while_output_is_stored_does_not_wait_for_it(
     store: Store, monkeypatch: pytest.MonkeyPatch

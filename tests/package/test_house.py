@@ -74,6 +74,7 @@ def test_the_index_of_support_names_each_module_once() -> None:
     assert sorted(listed) == HELPERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("helper", HELPERS)
 def test_what_lies_in_support_is_needed_by_several_folders(helper: str) -> None:
     name = f"tests.support.{helper}"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chosen import RELEASES
 from zrb_store import open_store, wings
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +43,8 @@ class Copy:
         copy_without(names, folder)
         self.folder = folder
         ours = {name: text for name, text in os.environ.items() if not name.startswith(("PYTEST_XDIST", "TEST_"))}
-        self.environment = {**ours, "PYTHONPATH": str(folder), "ZRB_STORE_URL": str(folder / "store.db")}
+        own = {"PYTHONPATH": str(folder), "ZRB_STORE_URL": str(folder / "store.db"), "TEST_ZRB_RELEASES": RELEASES[-1]}
+        self.environment = {**ours, **own}
         self.tests = files_of_the_core(folder)
 
     def python(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -82,12 +84,13 @@ def test_the_core_works_without_it(wing: str, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_the_core_and_the_plugin_pass_their_tests_without_any(tmp_path: Path) -> None:
-    """Those of `make quick`, for all wings at once: for each alone they would take six times as long.
+    """Those of `make quick` and `make smoke`, for all wings at once: for each alone they would take six times as long.
 
     Another user may not read the copy.
     """
     copy = Copy(wings.NAMES, tmp_path)
-    assert copy.test("-m", "quick", "-k", "not AnotherUser and not read_only_file", "-n", "2", *copy.tests) > 2000
+    marks, names = "(quick or smoke or systems) and not long", "not AnotherUser and not read_only_file and not wheel"
+    assert copy.test("-m", marks, "-k", names, "-n", "2", *copy.tests) > 2000
 
 
 def test_a_session_of_run_is_shown_and_not_resumed_without_its_wing(tmp_path: Path) -> None:

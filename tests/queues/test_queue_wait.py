@@ -192,6 +192,7 @@ def hold_a_value(pipe: Connection, location: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 @pytest.mark.parametrize("take", TAKERS.values(), ids=TAKERS)
 def test_a_value_comes_back_from_a_dead_process(
     store: Store, location: str, asked: list[bool], take: Callable[[Store], Any]
@@ -329,6 +330,7 @@ def test_a_locked_store_does_not_end_the_waiting(
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 @ON_SQLITE
 def test_nothing_is_asked_while_nobody_writes(
     store: Store, location: str, asked: list[bool], monkeypatch: pytest.MonkeyPatch
@@ -342,6 +344,7 @@ def test_nothing_is_asked_while_nobody_writes(
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 @ON_SQLITE
 def test_a_store_that_is_gone_ends_the_waiting(store: Store, asked: list[bool]) -> None:
     store.session("other").xcom["q"].push(1)

@@ -109,6 +109,7 @@ def program(location: str, tmp_path: Path) -> Program:
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 def test_resume_starts_a_program_again(program: Program) -> None:
     assert program.start() == (-signal.SIGKILL, "extract\nload\n")
     assert "lost" in program.resume("--plan")[1]

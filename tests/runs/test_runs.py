@@ -37,6 +37,7 @@ pytestmark = pytest.mark.usefixtures("sound")
 
 class TestWhoMayRun:
     @pytest.mark.slow
+    @pytest.mark.systems
     @pytest.mark.promise(number=5)
     def test_not_while_another_process_does(self, store: Store, location: str) -> None:
         with Child(hold_a_run, location, "flow") as child:

@@ -222,6 +222,7 @@ def many(commands: Commands, count: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 def test_hundreds_of_commands_leave_nothing(commands: Commands) -> None:
     many(commands, 500)
 
@@ -238,6 +239,7 @@ def test_without_pidfd_and_waitid(commands: Commands, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 def test_an_ignored_sigchld_is_never_taken_for_success(tmp_path: Path) -> None:
     """The system then throws exit codes away, and `subprocess` says 0."""
     script = """

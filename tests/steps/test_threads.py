@@ -279,6 +279,7 @@ def work_in_child(pipe: Connection, location: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 @pytest.mark.promise(number=11)
 def test_a_once_step_that_a_forked_child_did_or_began_is_not_done_again(store: Store, tmp_path: Path) -> None:
     """The process has run a step before, so it knows the task's steps, but not those of the child."""
@@ -358,6 +359,7 @@ WAYS: dict[str, tuple[Callable[[Run, Attempt], Any], int]] = {
 
 
 @pytest.mark.slow
+@pytest.mark.systems
 @pytest.mark.promise(number=5)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["attempt", "delivery", "step"])
