@@ -34,6 +34,7 @@ from zrb_store.db.schema import open_database
 from zrb_store.db.tables import value
 from zrb_store.queries import chunks, takes
 from zrb_store.queries import chunks as db_chunks
+from zrb_store.runtime import lease
 
 if TYPE_CHECKING:
     import psycopg
@@ -282,6 +283,7 @@ def many_steps(store: Store) -> Store:
 def clock() -> Iterator[Clock]:
     """The clock of this process, for tests that turn it. It stays turned, since no deadline may move away."""
     process_clock.ask_every = 0.01
+    lease.set_duration(lease.duration_in_micros() / 1e6)  # wakes its thread, which now asks more often
     yield process_clock
     process_clock.ask_every = math.inf
 

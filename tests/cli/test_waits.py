@@ -113,6 +113,7 @@ def test_a_script_has_no_answer_in_time(scripts: Scripts, store: Store) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long_on_postgresql
 def test_a_second_question_has_a_name(scripts: Scripts, store: Store) -> None:
     """Otherwise it would get the first one's answer, in this start and in the next one."""
     store.session("night").xcom["approve"].extend([1, 2])

@@ -246,6 +246,7 @@ class TestRenewal:
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The thread is woken for the end of the last lease, and finds the next one. Its file would stay open."""
+        wait_until(ended, lambda: "the thread of earlier tests does not end")
         renewed: list[Any] = []
         waits = threading.Semaphore(0)
 

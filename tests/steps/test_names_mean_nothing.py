@@ -146,6 +146,7 @@ def test_steps_of_one_name_and_of_two_kinds(store: Store) -> None:
 
 @pytest.mark.promise(number=11)
 @pytest.mark.slow
+@pytest.mark.long_on_postgresql
 def test_commands_of_such_names(location: str, tmp_path: Path, command: Commands, store: Store) -> None:
     scripts = Scripts(tmp_path, location)
     lines = [f"zrb-store step '{name}' -- echo '{json.dumps(result)}'" for name, result in STEPS.items()]
