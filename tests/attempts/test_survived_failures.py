@@ -56,6 +56,15 @@ class Desk:
         await asyncio.sleep(0)
         return self.pay(name)
 
+    def primary_or_backup(self) -> str:
+        """Be a program that pays elsewhere if it is refused, and is cut off after that."""
+        try:
+            return step("primary", self.pay, "primary")
+        except Refused:
+            step("backup", self.pay, "backup")
+            self.die()
+            return "backup"
+
     def die(self) -> None:
         """Cut the attempt off, the first time."""
         if self.how == "waiting":
@@ -376,38 +385,22 @@ def test_secrets_of_an_error_are_not_stored() -> None:
 
 @pytest.mark.promise(number=20)
 def test_a_person_marks_the_failed_step(desk: Desk) -> None:
-    def program() -> str:
-        try:
-            return step("primary", desk.pay, "primary")
-        except Refused:
-            step("backup", desk.pay, "backup")
-            desk.die()
-            return "backup"
-
     desk.broken["primary"] = Refused(code=1)
-    desk.cut_off(program)
+    desk.cut_off(desk.primary_or_backup)
     mark_step(desk.store.database, "night", "report", "primary", completed=True, result=encode("by hand"))
-    assert desk.run(program) == "by hand"
+    assert desk.run(desk.primary_or_backup) == "by hand"
     assert desk.paid == []
 
 
 @pytest.mark.promise(number=20)
 def test_a_task_that_starts_over_forgets_its_failures(desk: Desk) -> None:
-    def program() -> str:
-        try:
-            return step("primary", desk.pay, "primary")
-        except Refused:
-            step("backup", desk.pay, "backup")
-            desk.die()
-            return "backup"
-
     desk.broken["primary"] = Refused(code=1)
-    desk.cut_off(program)
+    desk.cut_off(desk.primary_or_backup)
     session = desk.store.session("night")
     with session.run() as run:
         desk.store.database.transact(lambda transaction: give_back_steps(transaction, run.session_id, "report", "x"))
         with run.attempt("report"):
-            assert program() == "primary"
+            assert desk.primary_or_backup() == "primary"
 
 
 SCRIPT = """

@@ -17,7 +17,7 @@ import pytest
 from tests.support.commands import Commands
 from tests.support.postgres import wait_until
 from tests.support.sessions import parse, parse_lines
-from zrb_store import Store
+from zrb_store import Attempt, Store
 
 pytestmark = pytest.mark.long_on_postgresql
 
@@ -150,19 +150,22 @@ def following(store: Store, *args: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+def log_and_store(attempt: Attempt, line: str) -> None:
+    attempt.log(line)
+    assert attempt.output is not None
+    attempt.output.store()
+
+
 @pytest.mark.slow
 @pytest.mark.promise(number=12)
 def test_log_follows_a_session_until_it_ends(store: Store) -> None:
     run = store.session("s").run().start()
     attempt = run.begin("load")
-    attempt.log("before")
-    assert attempt.output is not None
-    attempt.output.store()
+    log_and_store(attempt, "before")
     with following(store, "s") as process:
         assert process.stdout is not None
         assert process.stdout.readline().endswith(" log     before\n")
-        attempt.log("meanwhile")
-        attempt.output.store()
+        log_and_store(attempt, "meanwhile")
         assert process.stdout.readline().startswith("load#1 ")
         attempt.log("last")
         attempt.complete()
@@ -201,9 +204,7 @@ def test_following_one_task_as_json_lines(store: Store) -> None:
 def test_ctrl_c_ends_following_quietly(store: Store) -> None:
     run = store.session("s").run().start()
     attempt = run.begin("load")
-    attempt.log("before")
-    assert attempt.output is not None
-    attempt.output.store()
+    log_and_store(attempt, "before")
     with following(store, "s") as process:
         assert process.stdout is not None
         assert process.stdout.readline().endswith(" before\n")

@@ -90,6 +90,13 @@ class TestLooking:
         assert query(store, "SELECT status FROM zrb_run") == [(None,)]
 
 
+def let_a_holder_die(location: str) -> None:
+    """Let another process take the first value, "a", and be killed."""
+    with Child(hold_a_value, location, "worker") as child:
+        assert child.receive() == "a"
+        child.kill()
+
+
 class TestDeath:
     @pytest.mark.slow
     @pytest.mark.systems
@@ -112,9 +119,7 @@ class TestDeath:
         ]
 
     def test_its_session_goes_on_with_the_next_value(self, store: Store, location: str, inbox: Any) -> None:
-        with Child(hold_a_value, location, "worker") as child:
-            assert child.receive() == "a"
-            child.kill()
+        let_a_holder_die(location)
         assert inbox.pop() == "a"
         with store.session("worker").run() as run:
             assert run.number == 3
@@ -134,9 +139,7 @@ class TestDeath:
     def test_a_loop_over_the_queue_finds_it(self, store: Store, location: str) -> None:
         queue = store.session("inbox").xcom["files"]
         queue.push("a")
-        with Child(hold_a_value, location, "worker") as child:
-            assert child.receive() == "a"
-            child.kill()
+        let_a_holder_die(location)
         taken = []
         while queue:
             taken.append(queue.pop())
@@ -145,9 +148,7 @@ class TestDeath:
     def test_what_a_dead_process_pushed_is_retracted_before_it_is_taken(self, store: Store, location: str) -> None:
         store.session("inbox").xcom["files"].push("a")
         done = store.session("done").xcom["files"]
-        with Child(hold_a_value, location, "worker") as child:
-            assert child.receive() == "a"
-            child.kill()
+        let_a_holder_die(location)
         with pytest.raises(IndexError):
             done.pop()
         assert list(store.session("inbox").xcom["files"]) == ["a"]
@@ -201,9 +202,7 @@ class TestDeath:
 
     @pytest.mark.promise(number=10)
     def test_a_shell_script_gets_it_too(self, store: Store, location: str, inbox: Any, command: Commands) -> None:
-        with Child(hold_a_value, location, "worker") as child:
-            assert child.receive() == "a"
-            child.kill()
+        let_a_holder_die(location)
         assert command.ok("pop", "inbox", "files") == "a\n"
         assert "reclaimed by pid" in command.ok("log", "worker")
 
@@ -266,17 +265,13 @@ class TestDeath:
         store.session("inbox").prepare(RunSpec(parent="worker")).start().end("completed")
         queue = store.session("inbox").xcom["files"]
         queue.push("a")
-        with Child(hold_a_value, location, "worker") as child:
-            assert child.receive() == "a"
-            child.kill()
+        let_a_holder_die(location)
         with pytest.raises(IndexError):
             queue.pop()
         assert store.session("worker").status == "stale"
 
     def test_two_takers_reclaim_once(self, store: Store, location: str, inbox: Any) -> None:
-        with Child(hold_a_value, location, "worker") as child:
-            assert child.receive() == "a"
-            child.kill()
+        let_a_holder_die(location)
         (holder,) = queries.holding_runs(store.database, query(store, "SELECT min(id) FROM zrb_queue")[0][0])
         assert reclaim._reclaim(store.database, holder, None)
         assert reclaim._reclaim(store.database, holder, None), "the values are back, although not by this taker"
@@ -286,9 +281,7 @@ class TestDeath:
     def test_its_session_can_be_copied_exported_and_forked(
         self, store: Store, location: str, inbox: Any, command: Commands
     ) -> None:
-        with Child(hold_a_value, location, "worker") as child:
-            assert child.receive() == "a"
-            child.kill()
+        let_a_holder_die(location)
         assert inbox.pop() == "a"
         command.ok("fork", "worker", "--from", "convert")
         exported = command.ok("export")

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from tests.zrb.conftest import Zrb, lines, only
-from zrb_store import open_store
+from tests.zrb.workflows import taken_over
 
 pytestmark = pytest.mark.slow
 
@@ -210,21 +210,14 @@ def test_a_lost_lease_ends_the_run(zrb: Zrb, action: str) -> None:
     steps(zrb, TAKE_OVER.replace("ACTION", action))
     with (zrb.folder / "zrb_init.py").open("a") as file:
         file.write("\nfrom zrb_store.runtime import lease\nlease._renewal.interval = 0.5\n")
-    running = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main").signal(signal.SIGSTOP)
-    with closing(sqlite3.connect(zrb.db)) as database:
-        database.execute("UPDATE zrb_run SET lease_expires_at = 1, suspected_at = 1")
-        database.commit()
-    with open_store(zrb.db) as store:
-        other = store.session("end").run(task="main").start()
-        zrb.mark("taken")
-        done = running.signal(signal.SIGCONT).done()
+    running = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main")
+    with taken_over(zrb, running) as done:
         assert done.code == 75
         (line,) = [line for line in lines(done.err) if line.startswith("zrb-store:")]
         assert "taken over" in line
         assert zrb.ran == ["first", "main"]
         assert zrb.stored("end").tasks == {"first": ["completed"], "main": ["lost"]}
         assert zrb.stored("end").live("seen") == []
-        other.end("failed")
     check_resume(zrb, status="failed")
 
 

@@ -57,6 +57,7 @@ main = cli.add_task(Task(
 ))
 """
 GIVEN = ["--region", "us", "--size", "2", "--file", "us.csv", "--key", "secret-key", "--dsn", "db://secret-key@us"]
+IN_EUROPE = [text.replace("us", "eu") for text in GIVEN]
 
 
 def live(zrb: Zrb, session: str) -> dict[str, object]:
@@ -87,17 +88,7 @@ def test_only_what_has_read_it_runs_again(zrb: Zrb) -> None:
     before = zrb.ran
     assert zrb.resume("night", "--set", "region=eu", *key).out.splitlines()[-1] == "[('eu', [1, 1]), 0]"
     assert sorted(zrb.ran[len(before) :]) == ["audit", "csv", "load", "whole"]
-    zrb.run(
-        "main",
-        "--region",
-        "eu",
-        *GIVEN[2:4],
-        "--file",
-        "eu.csv",
-        *GIVEN[6:9],
-        "db://secret-key@eu",
-        ZRB_STORE_SESSION="full",
-    )
+    zrb.run("main", *IN_EUROPE, ZRB_STORE_SESSION="full")
     assert live(zrb, "night") == live(zrb, "full")
     assert zrb.stored("night").live("cmd")[0].output == zrb.stored("full").live("cmd")[0].output == "eu"
     log = json.loads(zrb.run("xcom", "log", "night", "--json").out)
@@ -109,17 +100,7 @@ def test_only_what_has_read_it_runs_again(zrb: Zrb) -> None:
     ]
     # A start by its name compares with the last change.
     count = len(zrb.ran)
-    zrb.run(
-        "main",
-        "--region",
-        "eu",
-        *GIVEN[2:4],
-        "--file",
-        "eu.csv",
-        *GIVEN[6:9],
-        "db://secret-key@eu",
-        ZRB_STORE_SESSION="night",
-    )
+    zrb.run("main", *IN_EUROPE, ZRB_STORE_SESSION="night")
     old = zrb.run("main", *GIVEN, ZRB_STORE_SESSION="night", code=65).err
     assert "region: 'eu' became 'us'" in old
     assert "`zrb xcom resume night --set NAME=VALUE`" in old

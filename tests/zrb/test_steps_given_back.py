@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
-from contextlib import closing
 
 import pytest
 
 from tests.support.sessions import parse
 from tests.zrb.conftest import Zrb, lines
-from tests.zrb.workflows import steps_of, told
-from zrb_store import open_store
+from tests.zrb.workflows import steps_of, taken_over, told
 
 CHAIN = """
 from zrb_store import open_store, step
@@ -252,20 +249,13 @@ async def main(ctx):
 )
 def test_a_lost_lease_ends_the_run_although_the_task_swallows_it(zrb: Zrb, call: str) -> None:
     zrb.tasks(REFUSED.replace("CALL", call))
-    running = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-step").signal(signal.SIGSTOP)
-    with closing(sqlite3.connect(zrb.db)) as database:
-        database.execute("UPDATE zrb_run SET lease_expires_at = 1, suspected_at = 1")
-        database.commit()
-    with open_store(zrb.db) as store:
-        other = store.session("end").run(task="main").start()
-        zrb.mark("taken")
-        done = running.signal(signal.SIGCONT).done()
+    running = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-step")
+    with taken_over(zrb, running) as done:
         assert done.code == 75
         (line,) = told(done)
         assert "taken over" in line
         assert zrb.ran[:1] == ["main"]
         assert zrb.ran[1:] in (["LeaseLost"], [])  # while a thread works, the task itself is cancelled
-        other.end("failed")
 
 
 def test_a_store_that_goes_away_ends_the_run_although_the_task_swallows_it(zrb: Zrb) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.zrb.conftest import Done, Zrb, lines
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from tests.zrb.conftest import Done, Process, Zrb, lines
+from zrb_store import open_store
 from zrb_store.queries import attempts
 from zrb_store.records import AttemptRecord
 
@@ -152,3 +158,21 @@ def told(done: Done) -> list[str]:
     """Return what the plugin printed, but for what a resume runs and skips."""
     found = [line for line in lines(done.err) if line.startswith(("zrb-store: ", "zrb xcom: "))]
     return [line for line in found if " is resumed: runs " not in line]
+
+
+@contextmanager
+def taken_over(zrb: Zrb, running: Process) -> Iterator[Done]:
+    """Stop the process of the session `end` until another one has taken it over, and yield how it ends."""
+    with closing(sqlite3.connect(zrb.db, timeout=0.1, isolation_level=None)) as database:
+        while True:
+            running.signal(signal.SIGSTOP)
+            try:
+                database.execute("UPDATE zrb_run SET lease_expires_at = 1, suspected_at = 1")
+                break
+            except sqlite3.OperationalError:  # it was stopped while it renewed its lease
+                running.signal(signal.SIGCONT)
+    with open_store(zrb.db) as store:
+        other = store.session("end").run(task="main").start()
+        zrb.mark("taken")
+        yield running.signal(signal.SIGCONT).done()
+        other.end("failed")
