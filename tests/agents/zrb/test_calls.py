@@ -81,48 +81,41 @@ agent(tools=[kill_at(30)], tool_factories=[], model=FunctionModel(stream_functio
     agents.twice("tool 30")
 
 
-@on_newest
-def test_a_retry_of_the_users_own_class(agents: Agents) -> None:
-    agents.tasks(
-        """
+OWN_RETRY = """
 class Again(ModelRetry):
     def __init__(self, n):
         super().__init__(f"not {n}")
 
+async def refuse(n):
+    raise Again(n)
+
+CHARGE
+agent(tools=[charge], tool_factories=[])
+"""
+TOO_LONG = """
+from pydantic_ai import Tool
+
+async def refuse(n):
+    await asyncio.sleep(60)
+
+CHARGE
+agent(tools=[Tool(charge, timeout=0.5)], tool_factories=[])
+"""
+CHARGE = """
 async def charge(n: int) -> str:
     log(f"tool {n}", "begin")
     if n == 10:
-        raise Again(n)
+        await refuse(n)
     if n == 20 and once_here("killed"):
         kill_me()
     return f"receipt {n}"
-
-agent(tools=[charge], tool_factories=[])
 """
-    )
-    agents.run("triage", code=-9, ROUNDS="4")
-    agents.resume(ROUNDS="4")
-    agents.twice("tool 20")
 
 
 @on_newest
-def test_a_tool_that_takes_too_long(agents: Agents) -> None:
-    """The model was told of it, and is told the same again."""
-    agents.tasks(
-        """
-from pydantic_ai import Tool
-
-async def charge(n: int) -> str:
-    log(f"tool {n}", "begin")
-    if n == 10:
-        await asyncio.sleep(60)
-    if n == 20 and once_here("killed"):
-        kill_me()
-    return f"receipt {n}"
-
-agent(tools=[Tool(charge, timeout=0.5)], tool_factories=[])
-"""
-    )
+@pytest.mark.parametrize("tasks", [OWN_RETRY, TOO_LONG], ids=["a retry of the user's own class", "too long"])
+def test_what_the_model_was_told_of_a_call_it_is_told_again(agents: Agents, tasks: str) -> None:
+    agents.tasks(tasks.replace("CHARGE", CHARGE))
     agents.run("triage", code=-9, ROUNDS="4")
     agents.resume(ROUNDS="4")
     agents.twice("tool 20")
