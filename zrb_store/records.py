@@ -113,6 +113,12 @@ class ErrorRecord(NamedTuple):
         """Return it as `show --format json` shows it."""
         return {"type": self.type, "message": self.message}
 
+    def text(self) -> str:
+        """Return type and message. What a failed command said speaks for itself."""
+        if self.type == "CmdTaskError" and self.message:
+            return self.message
+        return ": ".join(part for part in (self.type, self.message) if part)
+
     def with_traceback(self) -> JsonObject:
         return {**self.to_json(), "traceback": self.traceback}
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from tests.render.screens.store import fill
 from tests.support.commands import Commands
-from tests.support.terminals import Screen, await_screen, terminal
+from tests.support.terminals import Screen, await_screen, drawn, shown_on_terminal, terminal
 from zrb_store import Store, open_store
 from zrb_store.db.tables import attempt, run, value
 from zrb_store.records import iso
@@ -104,6 +104,61 @@ class TestLongQueues:
         text = command.ok("show", "s", "--live")
         assert text.count("given back by w/load#1") == 20
         assert shown_seqs(text) == [*range(3, 23)]
+
+
+class TestWhyItFailed:
+    """The last screen of `show` says it, and what was tried again is less than what failed in the end."""
+
+    @pytest.fixture
+    def failed(self, store: Store) -> None:
+        with contextlib.suppress(OSError), store.session("etl").run(task="publish") as its_run:
+            for number in range(12):
+                its_run.task(f"fetch-{number}", int)
+            for error in (ValueError("the server was busy"), None):
+                with contextlib.suppress(ValueError), its_run.attempt("enrich"):
+                    if error:
+                        raise error
+            for task in ("load-eu", "load-us"):
+                for number in (1, 2):
+                    with contextlib.suppress(ValueError), its_run.attempt(task):
+                        raise ValueError(f"no column {task}, try {number}")
+            with contextlib.suppress(KeyboardInterrupt), its_run.attempt("mail"):
+                raise KeyboardInterrupt
+            raise OSError("the disk is full")
+
+    def test_the_last_screen_names_each_failed_task_and_its_error(self, location: str, failed: None) -> None:
+        shown = shown_on_terminal(["show", "etl"], 80, {"ZRB_STORE_URL": location})
+        lines = drawn(shown, 80)
+        assert len(lines) > 40
+        end = "\n".join(lines[-10:])
+        assert "Failed:   load-us#2: ValueError: no column load-us, try 2\n" in end
+        assert "Failed:   load-eu#2: ValueError: no column load-eu, try 2\n" in end
+        assert "Error:    OSError: the disk is full\n" in end
+        assert end.index("load-us#2") < end.index("load-eu#2") < end.index("\nError:") < end.index("\nResume:")
+        assert not re.search(r"try 1|busy|Interrupted", end)
+
+    def test_what_was_tried_again_is_faded(self, location: str, failed: None) -> None:
+        shown = shown_on_terminal(["show", "etl"], 120, {"ZRB_STORE_URL": location}).decode()
+        final, retried = (next(line for line in shown.splitlines() if name in line) for name in ("us#2", "enrich#1"))
+        assert "\x1b[1;31mfailed" in final
+        assert "\x1b[2mfailed" in retried
+
+    def test_few_of_many_failed_tasks_are_named(self, command: Commands, store: Store) -> None:
+        with contextlib.suppress(OSError), store.session("etl").run() as its_run:
+            for number in range(9):
+                with contextlib.suppress(ValueError), its_run.attempt(f"load-{number}"):
+                    raise ValueError
+            raise OSError
+        text = command.ok("show", "etl")
+        assert re.findall(r"^Failed: +(.*)", text, re.MULTILINE) == [
+            *(f"load-{number}#1: ValueError" for number in (8, 7, 6, 5, 4)),
+            "and 5 more",
+        ]
+
+    def test_of_what_was_only_interrupted_all_is_named(self, command: Commands, store: Store) -> None:
+        with contextlib.suppress(KeyboardInterrupt), store.session("etl").run() as its_run, its_run.attempt("load"):
+            raise KeyboardInterrupt
+        assert "Interrupted:  load#1: KeyboardInterrupt\n" in command.ok("show", "etl")
 
 
 def test_the_part_of_a_long_screen_that_runs_is_followed() -> None:

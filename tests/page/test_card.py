@@ -35,13 +35,16 @@ def helps(store: Store, name: str = "etl") -> str:
 
 def said(store: Store, name: str = "etl") -> str:
     shown = made(store, name)
-    text = f"{shown.subject}: {shown.cause}" if shown.cause else shown.subject
+    texts = [each.text for each in shown.causes] or [shown.note] * bool(shown.note)
+    text = ": ".join([shown.subject, *texts])
     return re.sub(r"\d+(\.\d+)? (ms|s)\b|\d\d:\d\d:\d\d", "T", "; ".join([text, *shown.counts]))
 
 
 @pytest.mark.on_sqlite
 def test_it_says_what_failed_and_why_and_what_stands(filled: Store) -> None:
-    assert said(filled, "etl-24") == "load failed twice: no column 'price'; 2 tasks kept; 2 to run; 1 value comes back"
+    assert said(filled, "etl-24") == (
+        "load failed twice: Broken: no column 'price' in row 3; 2 tasks kept; 2 to run; 1 value comes back"
+    )
     assert said(filled, "etl-25") == "4 tasks completed"
     assert said(filled, "inbox") == "3 values in 1 queue; 2 live"
 
@@ -61,7 +64,8 @@ def test_readers_name_the_same_failure_and_how_many_more(command: Commands, stor
         fail(run, ("a", ValueError("no column 'price'")))
         fail(run, ("a", ValueError("no column 'cost'")), ("b", ValueError("no row")), ("c", KeyboardInterrupt()))
         raise ValueError("done")
-    assert said(store).startswith("b and 2 more failed: no row")
+    assert said(store).startswith("b and a failed: ValueError: no row: ValueError: no column 'cost'; ")
+    assert [each.name for each in made(store).causes] == ["b#2", "a#2"]
     (listed,), (checked,), (counted,) = (
         json.loads(command(*words).out) for words in (("list", "--json"), ("check", "--json"), ("stats", "--json"))
     )
@@ -132,14 +136,14 @@ def test_the_values_that_come_back_are_shown_at_their_places(store: Store) -> No
 @pytest.mark.on_sqlite
 def test_a_consumer_is_told_by_its_deliveries(store: Store, command: Commands) -> None:
     two_deaths(store)
-    assert said(store, "worker") == "2 deliveries completed, 2 failed: cannot decode corrupt-22; 2 dead"
-    assert made(store, "worker").link.startswith("attempt-")
-    assert said(store, "inbox") == "2 of 4 values died: cannot decode corrupt-*; 2 dead"
+    assert said(store, "worker") == "2 deliveries completed, 2 failed: ValueError: cannot decode corrupt-22; 2 dead"
+    assert made(store, "worker").causes[0].link.startswith("attempt-")
+    assert said(store, "inbox") == "2 of 4 values died: ValueError: cannot decode corrupt-*; 2 dead"
     shown = made(store, "inbox")
     assert helps(store, "inbox") == "zrb-store requeue inbox files --all-dead; or replace or drop single values"
     assert shown.depth is not None
-    assert shown.depth.errors == [("cannot decode corrupt-*", 2)]
-    assert "<li><strong>2 \N{MULTIPLICATION SIGN}</strong> cannot decode corrupt-*</li>" in command.ok(
+    assert shown.depth.errors == [("ValueError: cannot decode corrupt-*", 2)]
+    assert "<li><strong>2 \N{MULTIPLICATION SIGN}</strong> ValueError: cannot decode corrupt-*</li>" in command.ok(
         "report", "inbox"
     )
     assert shown.depth.deaths
@@ -184,7 +188,7 @@ def test_an_attempt_takes_as_long_in_the_card_as_in_the_timeline(store: Store) -
 def test_nothing_is_counted_as_zero(store: Store) -> None:
     with contextlib.suppress(ValueError), store.session("etl").run() as run, run.attempt("load"):
         raise ValueError("page 7 is empty")
-    assert said(store) == "load failed: page 7 is empty; no task kept; 1 to run"
+    assert said(store) == "load failed: ValueError: page 7 is empty; no task kept; 1 to run"
 
 
 @pytest.mark.on_sqlite
@@ -198,7 +202,7 @@ def test_a_reclaimed_session_is_told_by_the_run_that_died(store: Store, location
     assert "1 value comes back" in before.counts, "of the inbox"
     assert store.session("inbox").xcom["files"].pop() == "a"
     after = made(store, "worker")
-    assert "its process was last seen at " in after.cause
+    assert "its process was last seen at " in after.causes[0].text
     assert (after.subject, after.helps) == (before.subject, before.helps)
     assert helps(store, "worker") == "cd /srv && python3 run.py 'a b'"
     assert describe(store.database, "worker").session.ended_at is None

@@ -2,53 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 
 import pytest
 
-from tests.page.browser.hostile import poisoned
+from tests.page.browser.hostile import rich
 from tests.page.pages import Pages
 from tests.support.commands import Commands
 from tests.support.sessions import parse
 from zrb_store import Store
 from zrb_store.page.card import Card
 from zrb_store.page.content import describe
-from zrb_store.run import RunSpec
 
 _SINCE = re.compile(r"(?<=since )(?:\S+Z|\S+ \S+ UTC)")
 _TIMES = re.compile(
     r",? at [\d:-]+(?: [\d:]+)?Z|(?<=: )[\d:-]+(?: [\d:]+)?Z "
 )  # a page tells no times of what happened
-
-
-def rich(store: Store, command: Commands) -> None:
-    """Make a session of each kind of attempt and step, and of values that were replaced, dropped, dead, and back."""
-    poisoned(store, "etl")
-    orders = store.session("etl").xcom["orders"]
-    orders.extend(["a", "b", "c"])
-    command("replace", "etl/orders#3", '"better"', "--reason", "a typo")
-    command("drop", "etl/orders#2", "--reason", "spoiled")
-    command("queue", "etl", "orders", "--pause", "--max-deliveries", "3")
-    with contextlib.suppress(ValueError), store.session("etl").prepare(RunSpec(task="all", path=["all"])) as run:
-        run.task("extract", int)
-        with run.attempt("clean") as attempt:
-            attempt.step("page 1", lambda: {"rows": 7})
-            attempt.complete("clean")
-        clean = run.completed("clean")
-        assert clean is not None
-        run.give_back(clean, "its input changed")
-        for _ in range(2):
-            with contextlib.suppress(ValueError), run.attempt("load") as attempt:
-                attempt.xcom["orders"].pop()
-                attempt.step("page 1", lambda: [1, 2])
-                attempt.step("charge", lambda: "paid", once=True)
-                attempt.step("page 2", int, "no row")
-        with contextlib.suppress(KeyboardInterrupt), run.attempt("wait"):
-            raise KeyboardInterrupt
-        raise ValueError("done")
 
 
 class _Tables(HTMLParser):
@@ -104,6 +75,11 @@ def notes(rows: list[list[str]]) -> dict[str, tuple[str, str]]:
     return {row[0]: (row[1], row[5] if len(row) > 5 else "") for row in rows if row[0].lower() != "attempt"}
 
 
+def contents(rows: list[list[str]], first: int) -> dict[str, list[str]]:
+    """Return of each value of a table its content, its type and its size."""
+    return {row[0]: row[first : first + 3] for row in rows if row[0].startswith("#")}
+
+
 def lives(rows: list[list[str]]) -> dict[str, str]:
     return {row[0]: _TIMES.sub("", row[-1]) for row in rows if row[0].startswith("#")}
 
@@ -142,12 +118,26 @@ def test_readers_say_the_same(command: Commands, store: Store, pages: Pages) -> 
         on_terminal_lives = lives(printed[title])
         assert {f"#{value['seq']}" for value in queue["values"]} == on_terminal_lives.keys()
         for made in (report, page):
-            assert lives(made.rows[f"Values of queue {name}"]) == on_terminal_lives
+            rows = made.rows[f"Values of queue {name}"]
+            assert lives(rows) == on_terminal_lives
+            assert contents(rows, 2) == contents(printed[title], 1)
             assert _SINCE.sub("T", title.replace(": ", " ", 1)) in _SINCE.sub("T", made.text)
 
     card = Card(describe(store.database, "etl"), "zrb-store")
     assert card.helps is not None
-    assert (card.cause, card.helps.text) == ("invalid literal for int() with base 10: 'no row'", "zrb xcom resume etl")
+    (cause,) = (each.text for each in card.causes)
+    assert (cause, card.helps.text) == (
+        "ValueError: invalid literal for int() with base 10: 'no row'",
+        "zrb xcom resume etl",
+    )
+    assert f"Failed:   load#2: {cause}\nError:    ValueError: done\n" in shown
     for text in (shown, report.text, page.text):
-        assert card.cause in text
+        assert f": {cause}" in text
+        assert "ValueError: done" in text
         assert card.helps.text in text
+    said = [(f"{each.label}: ", each.text) for each in card.advice if each.label != "Log"]  # a page is the log itself
+    assert [label for label, _ in said] == ["Resume: ", "Pending: ", "Steps: ", "Dead: "]
+    for label, text in said:
+        assert re.search(rf"^{label} *{re.escape(text)}$", shown, re.MULTILINE)
+        for made in (report, page):
+            assert label + text in made.text

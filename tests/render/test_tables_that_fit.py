@@ -20,7 +20,7 @@ from zrb_store import cli, open_store
 from zrb_store.cli.list import _COLUMNS as LIST_COLUMNS
 from zrb_store.render.document import Block, Column, Fields, Table, display_width, fit, headings, laid_out, wrap
 
-_LEAVING = ["PROJECT", "OWNER", "TASKS", "TASK", "TOOK", "STARTED"]
+_LEAVING = ["PROJECT", "OWNER", "TASK", "TASKS", "TOOK", "STARTED"]
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,17 @@ def test_names_are_whole_and_columns_leave_in_their_order(folder: Path, columns:
         assert all(line[max(0, end - 12) : end + 12].strip() for end in ends), "no cell is blank"
 
 
+@pytest.mark.parametrize(("name", "beside"), [("etl-2026-11-24", True), ("etl-2026-11-24T03:12:45+0100", False)])
+def test_a_long_error_is_cut_before_the_times_leave(name: str, beside: bool) -> None:
+    """And before a name that is longer than usual takes their place."""
+    row = [name, "shop", "load", "interrupted", "11-24 03:12:45", "65 ms", "9/12", "-", "cannot parse " * 20]
+    lines = ["".join(text for text, _ in line) for line in laid_out([Table(LIST_COLUMNS, [row])], fits=True)]
+    assert lines[0].split() == ["NAME", "STATUS", "STARTED", "TOOK", "TASKS", "ERROR"]
+    assert lines[1].startswith(f"{name}  interrupted" if beside else name)
+    assert "11-24 03:12:45  65 ms   9/12  cannot parse" in lines[-1]
+    assert all(len(line) <= 80 for line in lines)
+
+
 _texts = st.text(st.sampled_from("ab-/ 日本e\u0301\u3099\x1b\u200b"), max_size=40) | st.sampled_from(["", "x" * 70])
 _columns = st.builds(
     Column,
@@ -103,7 +114,7 @@ _columns = st.builds(
     words=st.booleans(),
     right=st.booleans(),
     leaves=st.integers(0, 3),
-)
+) | st.builds(Column, st.just("took"), leaves=st.just(4), late=st.just(True))
 
 
 @st.composite

@@ -263,7 +263,7 @@ class TestAnErrorOutsideOfAttempts:
         error = {"type": "ValueError", "message": "no column 'price' in postgres://me:***@db"}
         line = "ValueError: no column 'price' in postgres://me:***@db"
 
-        assert f"Error    {line}" in command.ok("show", "flow")
+        assert f"Error:    {line}\n" in command.ok("show", "flow")
         assert parse("show", command.ok("show", "flow", "--format", "json"))["runs"][0]["error"] == error
         shown = command.ok("log", "flow")
         assert "Run 1 failed outside of its attempts" in shown

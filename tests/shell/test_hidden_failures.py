@@ -43,7 +43,7 @@ def test_a_session_that_completes_although_a_step_failed_says_so(
         f"zrb-store: session night has completed, although a step failed: {what}; "
         "`zrb-store log night` shows its output"
     )
-    assert f"Error    StepFailed: {what}\n" in command.ok("show", "night")
+    assert f"Error:    StepFailed: {what}\n" in command.ok("show", "night")
     [listed] = json.loads(command.ok("list", "--json"))
     assert (listed["status"], listed["reason"]) == ("completed", f"StepFailed: {what}")
     alarm = f"a step of session night (backup), which completed: {what}; `zrb-store log night`"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from pathlib import PurePath
 
 import click
 
@@ -20,20 +19,20 @@ from zrb_store.masking import one_line
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects, projects_named
 from zrb_store.queries import sessions
-from zrb_store.queries.runs import acknowledged_at
 from zrb_store.records import HALTED
 from zrb_store.render.document import Column, Lines, Table, on_terminal
-from zrb_store.render.format import NOTHING, TimeFormat, format_duration
+from zrb_store.render.format import TimeFormat, format_duration
 from zrb_store.render.printing import echo, echo_records, noting_damage, print_document
+from zrb_store.render.sessions import row_of_session
 
 _COLUMNS = (
     Column("name"),
     Column("project", leaves=1),
-    Column("task", leaves=4),
+    Column("task", leaves=3),
     Column("status", status=True),
-    Column("started", leaves=6),
-    Column("took", right=True, leaves=5),
-    Column("tasks", right=True, leaves=3),
+    Column("started", leaves=6, late=True),
+    Column("took", right=True, leaves=5, late=True),
+    Column("tasks", right=True, leaves=4, late=True),
     Column("owner", leaves=2),
     Column("error", cut=True, least=40, optional=True),
 )
@@ -150,28 +149,6 @@ def _of_project(database: Database, chosen: Projects) -> str:
 
 
 def _row(summary: SessionSummary, times: TimeFormat) -> list[str]:
-    session, owner = summary.session, summary.owner
-    started_at = summary.runs[0].started_at if summary.runs else session.created_at
-    return [
-        one_line(session.name),
-        one_line(PurePath(session.project).name or session.project) if session.project else NOTHING,
-        one_line(session.task) if session.task else NOTHING,
-        session.status
-        + (f", {summary.dead} dead" if summary.dead else "")
-        + (", pinned" if session.pinned else "")
-        + (", acknowledged" if acknowledged_at(summary.runs) else ""),
-        times.short(started_at),
-        format_duration(summary.took if session.status != "stale" else None),
-        f"{summary.done}/{summary.tasks}" if summary.tasks else NOTHING,
-        one_line(f"{owner.pid}@{owner.host}") if owner else _holders(summary),
-        one_line(summary.reason or ""),
-    ]
-
-
-def _holders(summary: SessionSummary) -> str:
-    """Name who holds values of a session that does not run: `held by worker-3/convert#1 (alive) and 2 more`."""
-    if not summary.holders:
-        return NOTHING
-    first, more = summary.holders[0], len(summary.holders) - 1
-    duration = "" if first.step_of is None else f" for {format_duration(summary.moment - first.since)}"
-    return one_line(f"held by {first.attempt}{duration} ({first.status})" + (f" and {more} more" if more else ""))
+    row = row_of_session(summary)
+    status = ", ".join([row.status, *row.marks])
+    return [row.name, row.project, row.task, status, times.short(row.started_at), row.took, row.tasks, row.by, row.why]

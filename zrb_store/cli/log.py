@@ -20,6 +20,7 @@ from zrb_store.inspect.header import inputs_of
 from zrb_store.inspect.log import AttemptLog, AttemptOutput, Looks, SessionLog
 from zrb_store.inspect.log import follow as follow_session
 from zrb_store.inspect.log import log as read_log
+from zrb_store.inspect.trace import took
 from zrb_store.masking import one_line
 from zrb_store.queries.output import OutputLine
 from zrb_store.records import ErrorRecord, JsonObject, RunRecord, pick_all
@@ -32,7 +33,6 @@ from zrb_store.render.format import (
     error_line,
     format_duration,
     inputs_text,
-    length,
     process,
     program_name,
     run_process,
@@ -150,15 +150,14 @@ class _Untold:
 
 
 def _run_fields(run: RunRecord, times: TimeFormat) -> Fields:
-    # When the process of a lost run died is not known.
-    took = None if run.status == "lost" else length(run.started_at, run.ended_at)
+    lasted = took(run, None)
     versions = {"Python": run.python_version, "zrb": run.zrb_version}
     user = f" as {one_line(run.user)}" if run.user else ""
     label = f"Run {run.number}"
     return Fields(
         [
             (label, one_line(run.status or "running")),
-            ("Started", times.full(run.started_at) + ("" if took is None else f", took {format_duration(took)}")),
+            ("Started", times.full(run.started_at) + ("" if lasted is None else f", took {format_duration(lasted)}")),
             ("By", run_process(run) + user),
             ("Command", one_line(shlex.join(run.command)) or NOTHING),
             ("Folder", one_line(run.folder or NOTHING)),
@@ -187,7 +186,7 @@ def _step_lines(attempt: AttemptLog, times: TimeFormat, session: str) -> Lines:
         return _attempt_lines(attempt, times, False)
     lines, record = [], attempt.record
     if record.ended_at is not None:
-        lines.append(f"Took {format_duration(length(record.started_at, record.ended_at))}.")
+        lines.append(f"Took {format_duration(took(record, None))}.")
     if record.given_back_at is not None:
         lines.append(f"Given back {times.full(record.given_back_at)}.")
     elif record.status == "completed":

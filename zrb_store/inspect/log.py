@@ -40,11 +40,17 @@ class AttemptLog:
     record: AttemptRecord
     parent: str | None
     output: AttemptOutput | None
+    was_retried: bool = False  # whether it did not complete, and another one of its task or step followed
 
     @property
     def has_failed(self) -> bool:
         """Whether it has not completed, or has an error."""
         return self.record.error is not None or self.record.status in UNSUCCESSFUL
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has failed and was not tried again."""
+        return self.has_failed and not self.was_retried
 
     @property
     def without_error(self) -> str:
@@ -136,7 +142,9 @@ def _no_task_error(session: str, task: str, known: Collection[str]) -> TaskNotFo
     return TaskNotFound(f"session {session} has no attempt of task {task!r}{nearest(task, known)}")
 
 
-def _attempt(view: SessionView, record: AttemptRecord, around: str | None, has_output: bool) -> AttemptLog:
+def _attempt(
+    view: SessionView, record: AttemptRecord, around: str | None, has_output: bool, was_followed: bool
+) -> AttemptLog:
     """Add what an attempt printed, without the lines of damaged pieces."""
     attempt, printed = view.seen(record), None
     stored = output.of_attempt(view.transaction, attempt.id) if has_output else None
@@ -145,7 +153,7 @@ def _attempt(view: SessionView, record: AttemptRecord, around: str | None, has_o
         for _, data in output.pieces(view.transaction, attempt.id):
             lines += _lines(data, f"{attempt.session}/{attempt.name}")
         printed = AttemptOutput(stored.bytes, stored.truncated, lines)
-    return AttemptLog(attempt, around, printed)
+    return AttemptLog(attempt, around, printed, was_followed and attempt.status in UNSUCCESSFUL)
 
 
 def _lines(data: str, attempt: str) -> list[output.OutputLine]:

@@ -36,6 +36,7 @@ from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import (
     RERUN,
     UNFINISHED,
+    UNSUCCESSFUL,
     AttemptRecord,
     JsonObject,
     JsonValue,
@@ -75,10 +76,11 @@ class ShownStep:
     result: JsonValue  # None unless it has completed
     executions: int = 1
     counts_executions: bool = False
-    note: str | None = None  # in a report also how it was called
+    note: str | None = None  # what it did, in place of its name and result
     tokens: int | None = None
     costs: Costs | None = None
     beginning: str | None = None  # in a report, of a long result, which is left out
+    call: str | None = None  # in a report, how it was called
 
     @property
     def last(self) -> AttemptRecord:
@@ -125,7 +127,7 @@ class ShownStep:
             "executions": self.executions,
             "attempts": [ShownAttempt(each).to_json() for each in self.attempts],  # steps have no output
             "result": self.result,
-            "note": self.note or self.fact,
+            "note": self.note or "; ".join(filter(None, (self.call, self.fact))) or None,
         }
         return shown if self.beginning is None else {**shown, "beginning": self.beginning}
 
@@ -136,6 +138,7 @@ class Task:
 
     name: str
     status: str
+    last: AttemptRecord | None  # its last attempt
     restorable: bool  # whether the result of its last attempt can be restored
     result: str | None  # the id of the value that is its result, if it has one that was not given back
     attempts: Rows[ShownAttempt]
@@ -149,11 +152,18 @@ class Task:
         """Whether no attempt of it counts: its status is then a row of its own."""
         return not self.attempts or self.status in ("given back", "skipped")
 
-    def fate_of(self, attempt: AttemptRecord, *, is_last: bool) -> str:
+    def fate_of(self, attempt: AttemptRecord) -> str:
         """Say what became of what one of its attempts did; empty if its status says that."""
         if attempt.status == "completed" and not attempt.in_effect:
             return "given back"
-        return "not restorable" * (is_last and not self.restorable)
+        return "not restorable" * (self.is_last(attempt) and not self.restorable)
+
+    def is_last(self, attempt: AttemptRecord) -> bool:
+        return self.last is not None and attempt.id == self.last.id
+
+    def was_retried(self, attempt: AttemptRecord) -> bool:
+        """Whether one of its attempts did not complete and another one followed. A delivery has a value of its own."""
+        return attempt.status in UNSUCCESSFUL and attempt.kind != "delivery" and not self.is_last(attempt)
 
     @property
     def is_of_wings(self) -> bool:
@@ -404,7 +414,7 @@ class SessionDocument(SessionView):
         read_steps = functools.partial(self._steps_of, name, last, bool(counts and counts.of_wings))
         steps: Rows[ShownStep] = [] if counts is None else Lazy(read_steps, counts.steps)
         status = _status(last, self.session.tasks.get(name, "not started"))
-        return Task(name, status, not last or last.restorable, result, attempts, counts, steps)
+        return Task(name, status, last, not last or last.restorable, result, attempts, counts, steps)
 
     def _steps_of(self, task: str, last_attempt: AttemptRecord | None, is_of_wings: bool) -> Iterator[ShownStep]:
         told = tellers(self.transaction, last_attempt) if is_of_wings else {}

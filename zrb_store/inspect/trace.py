@@ -46,6 +46,15 @@ class Timeline:
         return Span(start, max(start, end))
 
 
+def took(each: RunRecord | AttemptRecord, now: int | None) -> int | None:
+    """Return how long a run or an attempt took, or has taken until now, in microseconds; None if that is not known.
+
+    What was lost ended at an unknown time, before anybody noticed.
+    """
+    ended_at = now if each.ended_at is None else each.ended_at
+    return None if each.status == "lost" or ended_at is None else ended_at - each.started_at
+
+
 def merged(spans: Iterable[Span]) -> list[Span]:
     """Join spans that overlap, or between which there is little in comparison with all of them."""
     joined = _joined(sorted(spans), 0)

@@ -10,21 +10,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from zrb_store.inspect.advice import advice, first
+from zrb_store.inspect.advice import PROGRAM, advice, first
 from zrb_store.inspect.facts import facts_of
+from zrb_store.inspect.failures import Failure, failures
 from zrb_store.inspect.show import ShownStep, Task
 from zrb_store.page.content import Report, cut_text
-from zrb_store.page.depth import Mark, cause_of, depth_of
+from zrb_store.page.depth import Mark, depth_of
 from zrb_store.queries.history import Value
-from zrb_store.queries.lease import worked_until
 from zrb_store.queries.runs import last_started
 from zrb_store.records import HALTED, UNSUCCESSFUL, AttemptRecord, to_datetime
-from zrb_store.render.format import counted, format_duration, preview
+from zrb_store.render.format import cause_of, counted, error_note, format_duration, preview
 
 _FUTURE = 26  # percent of the width, for what waits
 _TO_COME = ("not started", "given back", "waiting")  # statuses of tasks that run next
 _FEW = 12  # tasks that are all named
 _MOST_TO_COME = 6  # that are named
+_MOST_NAMED = 3  # tasks that failed, in the headline
+_MOST_CAUSES = 10  # below it
 _ROOM = 216  # pixels for the rows of the tasks that are not named
 _MOST_QUIET = 108  # of these rows
 _NARROW = 0.4  # percent; marks of one status that lie within it are one
@@ -66,18 +68,17 @@ class Card:
         tasks = [task for task in report.tasks if task.attempts]
         to_come = _to_come(report)
         self.width = 100 - _FUTURE * bool(to_come)
-        lanes = [
-            Lane(task.name, task.status, _joined(self._mark(report, each.record) for each in task.attempts))
-            for task in tasks
-        ]
+        lanes = [Lane(task.name, task.status, _joined(self._marks(report, task))) for task in tasks]
         self.chain, self.quiet = _divided(lanes, are_few=len(report.tasks) <= _FEW)
         self.pitch = max(2, min(14, _ROOM / len(self.quiet))) if self.quiet else 0  # pixels from one to the next
         more = len(to_come) - _MOST_TO_COME
         self.to_come = to_come[:_MOST_TO_COME] + [f"and {more} more"] * (more > 0)
-        self.subject, self.cause, self.link = _headline(report, tasks)
-        self.depth = depth_of(report) if _is_inbox(report) else None
-        if self.depth and self.depth.errors and not self.cause:
-            self.cause = self.depth.errors[0][0]
+        self.subject, causes, self.note = _headline(report, tasks, program)
+        self.causes = causes[:_MOST_CAUSES]
+        self.causes_left_out = len(causes) - len(self.causes)
+        self.depth = depth_of(report, program) if _is_inbox(report) else None
+        if self.depth and self.depth.errors and not self.note:
+            self.note = self.depth.errors[0][0]
         self.counts = list(_counts(report, tasks))
         self.advice = advice(facts_of(report), program)
         self.helps = first(self.advice)
@@ -94,8 +95,15 @@ class Card:
     def _x(self, share: float) -> float:
         return round(share * self.width, 2)
 
+    def _marks(self, report: Report, task: Task) -> Iterator[Mark]:
+        for each in task.attempts:
+            yield self._mark(report, each.record)._replace(is_faded=task.was_retried(each.record))
+
     def _mark(self, report: Report, attempt: AttemptRecord, note: str = "", height: float = 100) -> Mark:
-        span, error = report.timeline.span_of(attempt), f": {cause_of(attempt.error)}" if attempt.error else ""
+        span, error = (
+            report.timeline.span_of(attempt),
+            f": {error_note(attempt.error, PROGRAM)}" if attempt.error else "",
+        )
         left, right = self._x(report.scale.at(span.start)), self._x(report.scale.at(span.end))
         title = f"{attempt.name} {attempt.status}, {report.took(attempt)}{note}{error}"
         return Mark(left, right, attempt.status, title, f"attempt-{attempt.name}", height)
@@ -140,73 +148,75 @@ def _is_inbox(report: Report) -> bool:
     return not report.runs and not report.tasks
 
 
+class Cause(NamedTuple):
+    """Why something did not complete, and the id of the place where more is said of it."""
+
+    name: str
+    text: str
+    link: str
+
+
 class _Headline(NamedTuple):
     subject: str  # what happened
-    cause: str = ""
-    link: str = ""  # the id of the place where more is said of the cause
+    causes: Sequence[Cause] = ()
+    note: str = ""  # what is said where there is no cause
 
 
-def _headline(report: Report, tasks: Sequence[Task]) -> _Headline:
+def _headline(report: Report, tasks: Sequence[Task], program: str) -> _Headline:
     session, last = report.session, last_started(report.runs)
     if last is None:
         return _headline_of_queues(report)
-    died = f"its process was last seen at {to_datetime(worked_until(last, report.read_at)):%H:%M:%S} UTC"
+    found = failures(report)
+    causes = [_cause(each, program) for each in [each for each in found if each.task is not None] or found]
     if deliveries := _deliveries(tasks):
-        return _headline_of_deliveries(deliveries, tasks, died)
+        (first, count), *more = [(each, deliveries[each]) for each in _ENDS if deliveries[each]]
+        said = ", ".join([f"{counted(count, 'delivery')} {first}", *(f"{count:,} {each}" for each, count in more)])
+        return _Headline(said, causes[:1])
     if session.status == "completed":
         only = tasks[0].name if len(report.tasks) == len(tasks) == 1 else counted(len(report.tasks), "task")
         return _Headline(f"{only} completed" if tasks else "completed")
     if session.status == "running":
         working = ", ".join(task.name for task in tasks if task.status == "running")
-        return _Headline(f"running for {format_duration(report.read_at - last.started_at)}", cut_text(working, 100))
+        return _Headline(
+            f"running for {format_duration(report.read_at - last.started_at)}", note=cut_text(working, 100)
+        )
     if report.waits:
         texts = dict.fromkeys(replace(each, say=None).text() for each in report.waits)
-        return _Headline(f"waits {' and '.join(texts)}", " ".join(each.say for each in report.waits if each.say))
-    task, others = _failed(report, tasks)
-    if task is None:
-        return _Headline(f"run {last.number} {session.status}", cause_of(last.error) if last.error else "", "errors")
-    return _headline_of_failure(task, others, died)
+        said = " ".join(each.say for each in report.waits if each.say)
+        return _Headline(f"waits {' and '.join(texts)}", note=said)
+    return _Headline(_what_failed(report) or f"run {last.number} {session.status}", causes)
 
 
 def _headline_of_queues(report: Report) -> _Headline:
     if report.session.forked_from:
-        return _Headline(f"forked from {report.session.forked_from}", "it has not run yet")
+        return _Headline(f"forked from {report.session.forked_from}", note="it has not run yet")
     values = counted(sum(each.count for each in report.queues), "value")
     dead = sum(each.now.dead for each in report.queues)
     return _Headline(f"{dead:,} of {values} died" if dead else f"{values} in {counted(len(report.queues), 'queue')}")
 
 
-def _headline_of_deliveries(deliveries: Counter[str], tasks: Sequence[Task], died: str) -> _Headline:
-    (first, count), *more = [(each, deliveries[each]) for each in _ENDS if deliveries[each]]
-    said = ", ".join([f"{counted(count, 'delivery')} {first}", *(f"{count:,} {each}" for each, count in more)])
-    unsuccessful = [each.record for task in tasks for each in task.attempts if each.record.status in UNSUCCESSFUL]
-    return _Headline(said, *_why(max(unsuccessful, key=lambda each: each.id, default=None), died))
+def _cause(failure: Failure, program: str) -> Cause:
+    seen_at = "" if failure.seen_at is None else f"{to_datetime(failure.seen_at):%H:%M:%S} UTC"
+    link = f"attempt-{failure.name}" if failure.task else "errors"
+    return Cause(failure.name, cause_of(failure, program, seen_at), link)
 
 
-def _headline_of_failure(task: Task, others: str, died: str) -> _Headline:
-    final = [*task.attempts][-1].record
-    count = sum(each.record.status == task.status for each in task.attempts)
-    verb = {"failed": "failed", "lost": "died", "interrupted": "was interrupted"}[task.status]
-    often = "" if others or count == 1 else " twice" if count == 2 else f" {count} times"
-    return _Headline(f"{task.name}{others} {verb}{often}", *_why(final, died))
-
-
-def _failed(report: Report, tasks: Sequence[Task]) -> tuple[Task | None, str]:
-    """Return the task that failed, as `list` names it, and how many others; of a dead process one that it worked on."""
-    failed = {each.name: each for each in tasks if each.status in UNSUCCESSFUL}
-    failure = report.failure
-    if failure and failure.task in failed and report.session.status != "stale":
-        return failed[failure.task], f" and {failure.others} more" if failure.others else ""
-    found = [each for each in failed.values() if each.status == "lost"] or list(failed.values())
-    return next(iter(found), None), f" and {len(found) - 1} more" if found[1:] else ""
-
-
-def _why(last: AttemptRecord | None, died: str) -> tuple[str, str]:
-    """Return why an attempt did not complete, and the id of the place where more is said of it."""
-    if last is None:
-        return "", ""
-    cause = cause_of(last.error) if last.error else died if last.status == "lost" else ""
-    return cause, f"attempt-{last.name}"
+def _what_failed(report: Report) -> str:
+    """Name the tasks that made the session fail: `load failed twice`, `b and a failed`, `7 tasks failed`."""
+    found = [each for each in failures(report) if each.task is not None]
+    names, statuses = [str(each.task) for each in found], {each.status for each in found}
+    if not found:
+        return ""
+    if len(names) > 1:
+        several = {"failed": "failed", "lost": "died", "interrupted": "were interrupted"}
+        verb = several[statuses.pop()] if len(statuses) == 1 else "did not complete"
+        named = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) <= _MOST_NAMED else f"{len(names):,} tasks"
+        return f"{named} {verb}"
+    ((status,), (name,)) = statuses, names
+    attempts = next(task.attempts for task in report.tasks if task.name == name)
+    count = sum(each.record.status == status for each in attempts)
+    often = "" if count == 1 else " twice" if count == 2 else f" {count} times"
+    return f"{name} {({'failed': 'failed', 'lost': 'died', 'interrupted': 'was interrupted'})[status]}{often}"
 
 
 def _deliveries(tasks: Sequence[Task]) -> Counter[str]:

@@ -22,11 +22,10 @@ from zrb_store.inspect.log import AttemptLog, SessionLog, log_of, run_json
 from zrb_store.inspect.queues import held_by_others
 from zrb_store.inspect.resume import Decision
 from zrb_store.inspect.show import Queue, SessionDocument, ShownAttempt, ShownStep, Task, open_session
-from zrb_store.inspect.trace import Timeline, merged
+from zrb_store.inspect.trace import Timeline, merged, took
 from zrb_store.page.scale import Scale
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.history import Value
-from zrb_store.queries.last_errors import LastError, last_errors
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.show import Holding, dead_by
 from zrb_store.queries.waits import Wait
@@ -174,7 +173,6 @@ class Report:
     pending: Mapping[str, Holding]  # what unfinished attempts did that still stands, by their names
     comes_back: list[Value]  # what unfinished attempts hold of its queues
     comes_back_elsewhere: int  # how many values they hold of other sessions' queues
-    failure: LastError | None  # why its last run did not complete
     killed: int  # how many values are dead since an attempt of this session took them
     held: Counter[str]  # how many of its values attempts of other sessions hold, by the state of their process
     waits: Sequence[Wait]  # what it waits for
@@ -186,6 +184,10 @@ class Report:
     @functools.cached_property
     def timeline(self) -> Timeline:
         return Timeline(self.runs, self.read_at)
+
+    @property
+    def moment(self) -> int:
+        return self.read_at
 
     @property
     def links(self) -> list[tuple[str, str]]:
@@ -204,10 +206,10 @@ class Report:
 
     def took(self, attempt: AttemptRecord) -> str:
         """Say how long an attempt worked."""
-        if attempt.status == "lost":
+        micros = took(attempt, self.read_at)
+        if micros is None:
             return "its end is not known"
-        span = self.timeline.span_of(attempt)
-        return f"{'for ' if attempt.status == 'running' else ''}{format_duration(span.end - span.start)}"
+        return f"{'for ' if attempt.status == 'running' else ''}{format_duration(micros)}"
 
     def to_json(self) -> JsonObject:
         return {
@@ -260,7 +262,6 @@ def describe(database: Database, name: str, *, limits: ReportLimits | None = Non
     limits = limits or ReportLimits()
     with open_session(database, name, last=limits.most_values) as document:
         log, holding = log_of(document), document.pending
-        ids = [run.id for run in document.runs[-1:]]
         queues, used, comes_back = _queues(document, limits, holding.keys())
         tasks = _tasks(document, limits, limits.tasks + (limits.values - used) // 2)
         telling = (_with_last_lines(each, limits) for each in log.attempts if each.has_failed or each.output)
@@ -286,7 +287,6 @@ def describe(database: Database, name: str, *, limits: ReportLimits | None = Non
             pending=holding,
             comes_back=comes_back,
             comes_back_elsewhere=sum(each.elsewhere for each in holding.values()),
-            failure=last_errors(document.transaction, ids).get(ids[0]) if ids else None,
             killed=dead_by(document.transaction, document.session.id),
             held=held_by_others(document.transaction, document.session, document.read_at),
             waits=document.waits,
@@ -395,11 +395,11 @@ def _cut(attempt: AttemptRecord) -> AttemptRecord:
 
 def _step(step: ShownStep) -> ShownStep:
     is_long = json_length(step.result) > BEGINNING
-    note = step.note or "; ".join(filter(None, (call_text(step.last.arguments or "[[],{}]"), step.fact)))
     return replace(
         step,
         attempts=list(map(_cut, step.attempts)),
-        note=cut_text(note, _NOTE),
+        note=step.note and cut_text(step.note, _NOTE),
+        call=cut_text(call_text(step.last.arguments or "[[],{}]"), _NOTE),
         result=None if is_long else step.result,
         beginning=beginning(step.result) if is_long else None,
     )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from zrb_store.page.content import Report
 from zrb_store.queries.history import Value
 from zrb_store.records import ErrorRecord, by_key
-from zrb_store.render.format import counted, error_summary
+from zrb_store.render.format import counted, error_note
 
 _BINS = 120  # of time
 _LEAST = 1_000_000  # microseconds: what took less is not worth drawing
@@ -27,6 +27,7 @@ class Mark(NamedTuple):
     title: str = ""
     link: str = ""
     height: float = 100  # percent
+    is_faded: bool = False  # it stands for what was tried again
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Depth:
     errors: Sequence[tuple[str, int]]  # why values died, each with how many
 
 
-def depth_of(report: Report) -> Depth | None:
+def depth_of(report: Report, program: str) -> Depth | None:
     """Describe the queues of a report; None if they were not used long enough to be drawn."""
     values = [value for each in report.queues for value in each.values]
     times = [(each.record.pushed_at, each.record.ended_at or 0) for each in values]
@@ -70,7 +71,7 @@ def depth_of(report: Report) -> Depth | None:
             Mark(place * width, place * width, title=f"{counted(count, 'value')} died")
             for place, count in _binned([each.record.ended_at or 0 for each in died], start, end).items()
         ],
-        errors=_grouped(each.returns[-1].error for each in died if each.returns),
+        errors=_grouped((each.returns[-1].error for each in died if each.returns), program),
     )
 
 
@@ -100,15 +101,9 @@ def _most_per_minute(taken: Sequence[int], start: int, end: int) -> int:
     return round(max(per_length.values(), default=0) * 60_000_000 / length)
 
 
-def cause_of(error: ErrorRecord) -> str:
-    """Return the first line of an error: its message, if that is more than a word."""
-    message = (error.message or "").strip()
-    return (message if " " in message else error_summary(error)).partition("\n")[0]
-
-
-def _grouped(errors: Iterable[ErrorRecord | None]) -> list[tuple[str, int]]:
+def _grouped(errors: Iterable[ErrorRecord | None], program: str) -> list[tuple[str, int]]:
     """Count errors that differ in numbers only."""
-    texts = Counter(cause_of(each) for each in errors if each)
+    texts = Counter(error_note(each, program) for each in errors if each)
     groups = by_key(texts, lambda text: re.sub(r"\d+(?:[.,:]\d+)*", "*", text))
     counts = [(same if own[1:] else own[0], sum(texts[text] for text in own)) for same, own in groups.items()]
     return sorted(counts, key=lambda each: -each[1])[:4]

@@ -49,7 +49,7 @@ _SHOWN: dict[type, str] = {
     Start: "session takes_over uses_zrb",
     RunRecord: "id session_id number origin python_version zrb_version started_at lease_expires_at suspected_at "
     "ended_at status notified_at started_tick ended_tick error_type stop_requested_at acknowledged_at seen_at",
-    Task: "name status restorable result attempts counts steps attempts_left_out steps_left_out",
+    Task: "name status last restorable result attempts counts steps attempts_left_out steps_left_out",
     StepCounts: "task steps standing kept running failed interrupted lost of_wings",
     ShownAttempt: "record output",
     StoredOutput: "bytes truncated",
@@ -71,7 +71,7 @@ _SHOWN: dict[type, str] = {
     Replaced: "record by",
     ReplacedRecord: "queue_id seq type size failed_deliveries replaced_at replaced_tick ",
     ErrorRecord: "type",
-    AttemptLog: "record parent",
+    AttemptLog: "record parent was_retried",
     Change: "at action",
     Plan: "tasks",
     Decision: "task action reason steps starts_over",

@@ -12,7 +12,7 @@ import gzip
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
@@ -21,27 +21,28 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from zrb_store.inspect.show import Task
+from zrb_store.inspect.trace import took
 from zrb_store.masking import printable
 from zrb_store.page.content import Report, cut_text
 from zrb_store.queries.history import Value
 from zrb_store.queries.runs import acknowledged_at
-from zrb_store.records import AttemptRecord, JsonTree, iso, to_datetime
+from zrb_store.records import ErrorRecord, JsonTree, iso, to_datetime
+from zrb_store.render.attempts import AttemptRow, row_of_costs, row_of_step, rows_of_attempts
 from zrb_store.render.format import (
     NOTHING,
     counted,
-    error_summary,
+    error_note,
     fate,
     format_duration,
-    length,
     percent,
     preview,
     process,
     pusher,
     setting_text,
     size,
-    what_was_read,
 )
 from zrb_store.render.life import past
+from zrb_store.render.sessions import row_of_session
 from zrb_store.wings import place_of
 
 Context: TypeAlias = dict[str, Any]
@@ -73,7 +74,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals |= {"address": address, "has_stats": place_of("figures") is not None}
-    named = (percent, size, counted, process, content, life, note, preview, pusher, iso, acknowledged_at)
+    named = (percent, size, counted, process, content, life, rows, row_of_session, pusher, iso, acknowledged_at)
     made.filters |= {each.__name__: each for each in named}
     made.filters |= {
         "session_address": address_of_session,
@@ -82,9 +83,9 @@ def environment() -> Environment:
         "moment": _format_moment,
         "short_moment": functools.partial(_format_moment, how=' data-how="ago"', zone=""),
         "duration": format_duration,
-        "between": length,
-        "worked": lambda each, at: None if each.status == "lost" else length(each.started_at, each.ended_at or at),
-        "error": error_summary,
+        "took": lambda each, now: format_duration(took(each, now)),
+        "cut": cut_text,
+        "error": error_note,
         "setting": setting_text,
         "clock": lambda at: to_datetime(at).strftime("%H:%M:%S"),
         "thousands": "{:,}".format,
@@ -175,12 +176,27 @@ def content(value: Value) -> str:
 
 def life(value: Value) -> Iterator[str]:
     """Yield what became of a value, in order."""
-    for line in past(value, None, error_summary):
+    for line in past(value, None, ErrorRecord.text):
         yield cut_text(line, _CONTENT)
     yield fate(value, None)
 
 
-def note(attempt: AttemptRecord, task: Task, is_last: bool) -> str:
-    """Say of an attempt why it failed, or what became of what it did, and what it has read."""
-    why = error_summary(attempt.error) if attempt.error else task.fate_of(attempt, is_last=is_last)
-    return ", ".join(filter(None, (why, what_was_read(attempt))))
+def rows(task: Task, most: int, program: str, costs: Mapping[str, str]) -> Iterator[AttemptRow]:
+    """Yield the rows of the last attempts of a task, of what it has cost, and of its last steps."""
+    yield from rows_of_attempts(task, max(0, len(task.attempts) - most), program)
+    if task.name in costs:
+        yield row_of_costs(task.name, costs[task.name])
+    for step in list(task.steps)[-most:]:
+        yield row_of_step(step, program)
+
+
+def errors(report: Report) -> Context:
+    """Return the attempts that are shown with errors and output, and those before, which open together.
+
+    What made the session fail comes first, and leaves last where there are too many.
+    """
+    ranked = sorted(report.logged, key=lambda each: each.is_final)
+    return {
+        "earlier": ranked[:-MOST_ATTEMPTS],
+        "logged": sorted(ranked[-MOST_ATTEMPTS:], key=lambda each: not each.is_final),
+    }

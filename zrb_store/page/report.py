@@ -14,7 +14,7 @@ from zrb_store.page.assets import CARD_STYLES, GRAPHER, PLOTTER, SESSION_SCRIPTS
 from zrb_store.page.card import Card
 from zrb_store.page.content import Plan, Report, ReportLimits, describe
 from zrb_store.page.redaction import redacted
-from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, packed, queues
+from zrb_store.page.render import MOST_ROWS, Context, as_json, environment, errors, packed, queues
 from zrb_store.records import JsonObject, JsonValue
 
 _MOST_BYTES = 5_000_000  # of a report
@@ -69,9 +69,9 @@ def session_context(described: Report, program: str) -> Context:
         "again": described.start.again(program),
         "card": Card(described, program),
         **queues(described),
+        **errors(described),
         "more_values": None,
         "most_rows": MOST_ROWS,
-        "most_attempts": MOST_ATTEMPTS,
         "json": text,
         "description": packed(text),
     }

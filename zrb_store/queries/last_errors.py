@@ -9,7 +9,7 @@ from typing import NamedTuple
 from zrb_store.db.core import exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Row
-from zrb_store.records import UNSUCCESSFUL
+from zrb_store.records import UNSUCCESSFUL, ErrorRecord
 
 
 class LastError(NamedTuple):
@@ -22,7 +22,7 @@ class LastError(NamedTuple):
 
     def text(self) -> str:
         """Return it as text: `load and 2 more: ValueError: no column 'price'`."""
-        parts = [self.named(), self.type, self.message]
+        parts = [self.named(), ErrorRecord(self.type, self.message).text()]
         return ": ".join(part for part in parts if part)
 
     def named(self) -> str | None:

@@ -214,9 +214,16 @@ def dead_by(executor: Executor, session_id: int) -> int:
 def _logged(of: Literal["session", "task", "step"]) -> sa.Select[*Row]:
     around = t.attempt.alias("around")
     number_around = sa.select(around.c.number).where(around.c.id == t.attempt.c.parent_id).scalar_subquery()
+    later = t.attempt.alias("later")
+    was_followed = exists(
+        later.c.session_id == t.attempt.c.session_id,
+        later.c.task == t.attempt.c.task,
+        later.c.number > t.attempt.c.number,
+        t.attempt.c.kind != literal("delivery"),  # the next one has another value
+    )
     found = (
         attempts_without("arguments")
-        .add_columns(number_around, has_output())
+        .add_columns(number_around, has_output(), was_followed)
         .order_by(sa.func.coalesce(t.attempt.c.parent_id, t.attempt.c.id), t.attempt.c.id)
     )
     if of == "task":
@@ -226,18 +233,18 @@ def _logged(of: Literal["session", "task", "step"]) -> sa.Select[*Row]:
 
 def attempts_with_errors(
     transaction: Transaction, session_id: int, task: str | None = None, *, is_step: bool = False
-) -> Iterator[tuple[AttemptRecord, str | None, bool]]:
-    """Yield attempts with tracebacks, each with the name of the one around it, and with whether it has output.
+) -> Iterator[tuple[AttemptRecord, str | None, bool, bool]]:
+    """Yield attempts with tracebacks, each with the name of the one around it, whether it has output, and was followed.
 
     The oldest is the first, but steps come after the attempt around them; its name is None if it was deleted. Only
     those of a task and its steps, if one is given; with `is_step` those of the step with that id.
     """
     statement = _logged("session" if task is None else "step" if is_step else "task")
 
-    def logged(row: Row) -> tuple[AttemptRecord, str | None, bool]:
-        *columns, number, printed = row
+    def logged(row: Row) -> tuple[AttemptRecord, str | None, bool, bool]:
+        *columns, number, printed, followed = row
         record = attempts.record(tuple(columns))
-        return record, None if number is None else f"{record.step_of}#{number}", bool(printed)
+        return record, None if number is None else f"{record.step_of}#{number}", bool(printed), bool(followed)
 
     return sound(logged, transaction.stream(statement, {"session_id": session_id, "task": task}))
 

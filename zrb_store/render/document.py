@@ -38,6 +38,11 @@ class Column:
     least: int = 24  # how narrow its cells are cut where other columns can leave for them
     optional: bool = False  # it is left out on a terminal where it is empty
     leaves: int = 0  # when it leaves a terminal that is too narrow for all: 1 is the first to leave, 0 never does
+    late: bool = False  # it leaves only after long names have got lines of their own, and others were cut short
+
+
+class Faded(list[str]):
+    """A row that is drawn dim on a terminal: what it tells of is over."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ def longest_word(text: str) -> int:
 
 
 GAP = "  "
-_LEAST_CUT_WIDTH_IN_PIPE = 16  # what a cell that is cut keeps, however narrow the page
+_LEAST_CUT_WIDTH = 16  # what a cell that is cut keeps in a pipe, and beside columns that leave late
 _LEAST_FOLD_WIDTH = 12  # what a column that may be wrapped keeps
 _MOST_FOLD_WIDTH = 20  # such a column has room for a word of this width
 _LEAST_LAST_WIDTH = 24  # what the last column, which has the longest texts, keeps
@@ -206,7 +211,8 @@ def fit(columns: Sequence[Column], rows: Sequence[Cells], width: int, *, like: F
     """Fit rows, the headings first, to a terminal.
 
     Columns are hidden in a fixed order until the others have room. A cell of the first column does not count, and gets
-    a line of its own, if it does not fit beside the columns that are never hidden, or takes more than most of the page.
+    a line of its own, if it does not fit beside the columns that are hidden late or never, or takes more than most of
+    the page.
 
     `like` is how the rows before these were fitted: the same columns are shown, none narrower unless it must be. With
     `fill`, columns that may be cut take all that is left, since more rows follow.
@@ -243,8 +249,13 @@ def _sizes(columns: Sequence[Column], rows: Sequence[Cells], width: int) -> list
 def _let_leave(sizes: list[_Width], width: int) -> None:
     """Remove columns until the others have room, or none is left that may leave."""
     for size in sorted(sizes, key=lambda size: size.column.leaves):
-        if size.column.leaves and _total(each.least for each in sizes) > width:
+        if size.column.leaves and _total(_beside(each, size.column) for each in sizes) > width:
             sizes.remove(size)
+
+
+def _beside(size: _Width, other: Column) -> int:
+    """Return how narrow a column may become so that another one can stay."""
+    return min(size.least, _LEAST_CUT_WIDTH) if size.column.cut and other.late else size.least
 
 
 def _shared(sizes: Sequence[_Width], width: int) -> list[int]:
@@ -285,11 +296,19 @@ def _first_width(sizes: Sequence[_Width], rows: Sequence[Cells], width: int) -> 
     """Return the width of the first column: that of its widest cell which does not get a line of its own."""
     if _total(size.needed for size in sizes) <= width:
         return sizes[0].needed
-    staying = [size for size in sizes if size.place == 0 or not size.column.leaves]
-    narrow = _total(min(size.least, Column.least) if size.column.cut else size.least for size in staying)
-    room = min(width * _MOST_FOR_NAMES // 100, width - narrow + sizes[0].least)
+    beside = [size for size in sizes[1:] if not size.column.leaves or size.column.late]
+    late = sorted((size for size in beside if size.column.late), key=lambda size: size.column.leaves)
+    while (room := _room_for_names(beside, width)) < _LEAST_FOLD_WIDTH and late:
+        beside.remove(late.pop(0))
     cells = [display_width(row[0]) for row in rows]
     return max([len(sizes[0].column.title), *(cell for cell in cells if cell <= room)])
+
+
+def _room_for_names(beside: Sequence[_Width], width: int) -> int:
+    """Return what is left for the first column beside these."""
+    least = _LEAST_CUT_WIDTH if any(size.column.late for size in beside) else Column.least
+    narrow = _total(min(size.least, least) if size.column.cut else size.least for size in beside)
+    return min(width * _MOST_FOR_NAMES // 100, width - narrow - len(GAP))
 
 
 def _total(widths: Iterable[int]) -> int:
@@ -304,13 +323,18 @@ _CHUNK_CHARACTERS = 4 * 1024 * 1024
 
 def _chunks(table: Table) -> Iterator[tuple[list[Cells], bool]]:
     """Divide a table, its headings first, into chunks that fit in memory. Each comes with whether there are several."""
-    rows = ([printable(cell, keep="\n") for cell in row] for row in table.rows)
+    rows = (_kept(row, [printable(cell, keep="\n") for cell in row]) for row in table.rows)
     chunk = [headings(table), *_read_chunk(rows)]
     following = _read_chunk(rows)
     is_long = bool(following)
     while chunk:
         yield chunk, is_long
         chunk, following = following, _read_chunk(rows)
+
+
+def _kept(row: Cells, cells: list[str]) -> Cells:
+    """Return other cells of a row, which is faded if that was."""
+    return Faded(cells) if isinstance(row, Faded) else cells
 
 
 def _read_chunk(rows: Iterator[Cells]) -> list[Cells]:
@@ -340,7 +364,7 @@ def _fit_pipe(
     room = width - _total(widths) + sum(widths[place] for place in cut)
     # The narrowest first: what it does not need is left to the others.
     for sharing, place in zip(range(len(cut), 0, -1), sorted(cut, key=widths.__getitem__), strict=True):
-        share = max(_LEAST_CUT_WIDTH_IN_PIPE, room // sharing)
+        share = max(_LEAST_CUT_WIDTH, room // sharing)
         widths[place] = share if fill else min(widths[place], share)
         room -= widths[place]
     return Fit(places, widths)
@@ -414,7 +438,7 @@ def _table(table: Table, page: int, *, fits: bool, full: bool) -> Iterator[Line]
         if is_first and fits:
             kept = [place for place in kept if not table.columns[place].optional or any(row[place] for row in rows[1:])]
         columns = [table.columns[place] for place in kept]
-        cells = [[row[place] for place in kept] for row in rows]
+        cells = [_kept(row, [row[place] for place in kept]) for row in rows]
         if fits:
             found = fit(columns, cells, page, like=found, fill=is_long)
         else:
@@ -446,6 +470,8 @@ def _row(columns: Sequence[Column], row: Cells, found: Fit, page: int, *, fits: 
         else:
             cells.append([line for text in cell.splitlines() or [""] for line in wrap(text, width)])
     styles = [_status_style(row[place]) if columns[place].status else "" for place in found.places]
+    if isinstance(row, Faded):
+        styles = [DIM] * len(styles)
     for lines in itertools.zip_longest(*cells, fillvalue=""):
         parts: Line = []
         for place, width, line, style in zip(found.places, found.widths, lines, styles, strict=True):

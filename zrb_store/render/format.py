@@ -17,10 +17,12 @@ import click
 from zrb_store.local_time import is_repeated, zone_name
 from zrb_store.masking import one_line, printable
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, Lazy, to_datetime
+from zrb_store.render.document import shorten
 from zrb_store.render.readable import TEXT_TAGS, readable
 from zrb_store.render.stderr import as_typed
 
 if TYPE_CHECKING:
+    from zrb_store.inspect.failures import Failure
     from zrb_store.queries.by_hand import Change
     from zrb_store.queries.history import Replaced, Returned, Value
     from zrb_store.records import ErrorRecord, JsonTree, JsonValue, RunRecord
@@ -71,6 +73,7 @@ def dumps(tree: JsonTree, *, indent: int | None = None) -> str:
 NOTHING = "-"
 MARKS = {"completed": "=", "running": ">", "failed": "x", "interrupted": "!", "lost": "?", "waiting": "z"}
 """How statuses are drawn with one character each."""
+_ERROR_WIDTH = 300  # columns; `log` and the boxes of a page show all of an error
 _PREVIEW_LENGTH = 2000  # characters of a value that are looked at if it is going to be cut anyway
 
 
@@ -121,11 +124,6 @@ class TimeFormat:
         if self._is_local:
             zone = f" {zone_name(time)}" if "TZ" in os.environ or is_repeated(time) else ""
         return time.strftime(form) + zone
-
-
-def length(start: int, end: int | None) -> int | None:
-    """Return the length of time between two moments; None if the second is not known."""
-    return None if end is None else end - start
 
 
 def format_duration(micros: int | None) -> str:
@@ -237,11 +235,19 @@ def orphaned(value: Value) -> str:
     return ", orphaned" if value.record.orphaned else ""
 
 
-def error_summary(error: ErrorRecord) -> str:
-    """Return type and message of an error. What a failed command said speaks for itself."""
-    if error.type == "CmdTaskError" and error.message:
-        return error.message
-    return ": ".join(part for part in (error.type, error.message) if part)
+def error_note(error: ErrorRecord, program: str) -> str:
+    """Return type and message of an error on one line, cut to what a table or a headline has room for.
+
+    Commands in it are of a program.
+    """
+    return shorten(one_line(as_typed(error.text(), program)), _ERROR_WIDTH)
+
+
+def cause_of(failure: Failure, program: str, seen_at: str) -> str:
+    """Say why something did not complete, on one line; of what was lost, that its process was last seen then."""
+    if failure.error:
+        return error_note(failure.error, program)
+    return f"its process was last seen at {seen_at}" if failure.status == "lost" else "no error was recorded"
 
 
 def preview(tree: JsonValue | Lazy[JsonValue], *, full: bool = False) -> str:
@@ -323,10 +329,10 @@ def single_text(tree: JsonValue) -> str | None:
 
 
 def error_line(error: ErrorRecord) -> str:
-    """Return type and message of an error."""
-    return as_typed(error_summary(error), program_name())
+    """Return type and message of an error, with commands as they are typed here."""
+    return as_typed(error.text(), program_name())
 
 
 def error_details(error: ErrorRecord) -> str:
     """Return the traceback of an error or else its type and message."""
-    return as_typed(error.traceback or error_summary(error), program_name())
+    return as_typed(error.traceback or error.text(), program_name())

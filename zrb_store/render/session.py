@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 
 from zrb_store.inspect.advice import advice
 from zrb_store.inspect.facts import facts_of
+from zrb_store.inspect.failures import failures
 from zrb_store.inspect.header import inputs_of
 from zrb_store.inspect.queues import holders_of
-from zrb_store.inspect.show import Queue, SessionDocument, ShownAttempt, ShownStep, Task
+from zrb_store.inspect.show import Queue, SessionDocument, ShownStep, Task
 from zrb_store.inspect.told import sum_of
+from zrb_store.inspect.trace import took
 from zrb_store.masking import one_line
 from zrb_store.names import name_within
 from zrb_store.process import current_folder
@@ -20,10 +22,23 @@ from zrb_store.queries.history import Only, Value
 from zrb_store.queries.holders import Holder
 from zrb_store.queries.show import StepCounts
 from zrb_store.records import AttemptRecord, RunRecord
-from zrb_store.render.document import Block, Column, Fields, Lines, Table, display_width, page_width, shorten
+from zrb_store.render.attempts import AttemptRow, row_of_costs, row_of_step, rows_of_attempts
+from zrb_store.render.document import (
+    GAP,
+    Block,
+    Column,
+    Faded,
+    Fields,
+    Lines,
+    Table,
+    display_width,
+    page_width,
+    shorten,
+)
 from zrb_store.render.format import (
     NOTHING,
     TimeFormat,
+    cause_of,
     counted,
     error_line,
     fate,
@@ -35,16 +50,15 @@ from zrb_store.render.format import (
     pusher,
     run_process,
     size,
-    what_was_read,
 )
 from zrb_store.render.life import past
 
-_ERROR_WIDTH = 300  # columns; `log` shows all of an error's message
 _DELIVERY_WIDTH = 120  # columns of a delivery with its error
 _STEP_WIDTH = 60  # columns of a step's name
 _NOTE_WIDTH = 90  # columns of what a step did
 _BEFORE_NOTE = 50  # columns of the page that a note leaves to the others
 _LEAST_RESULT = 16  # columns of a step's result, however narrow the page
+_MOST_FAILURES = 5  # that are named
 _FEW = 20  # runs, or attempts or steps of a task: no more are shown one by one
 _LAST = 10  # how many of more runs and attempts are shown
 
@@ -114,13 +128,14 @@ class SessionPrinter:
             if document.tasks:
                 yield Table(_TASK_COLUMNS, self._task_rows(document.tasks), "Tasks")
         yield from map(self._queue, document.queues)
-        if look.queue is None and look.at is None and (hints := _hints(document, self._holders)):
-            yield Fields(hints, label_width=len("Pending:"))
+        if look.queue is None:
+            hints = _hints(document, self._holders) if look.at is None else []
+            if ends := [*self._failures(), *hints]:
+                yield Fields(ends, label_width=len("Pending:"))
 
     def _fields(self) -> Fields:
         session, runs, times = self._document.session, self._document.runs, self._times
         is_running = bool(runs) and runs[-1].status is None and self._until is not None
-        error = runs[-1].error if runs else None
         texts = {
             "Session": session.name,
             "Status": session.status + (", pinned" if session.pinned else ""),
@@ -132,14 +147,23 @@ class SessionPrinter:
             "Fork of": one_line(session.forked_from or ""),
             "Created": None if runs else times.full(session.created_at),
             "Started": times.full(runs[0].started_at) if runs else None,
-            "Running": f"for {self._took(runs[-1], 'running')}" if is_running else None,
+            "Running": f"for {self._took(runs[-1])}" if is_running else None,
             "Ended": times.full(session.ended_at) if runs and session.ended_at is not None else None,
             "Run by": run_process(runs[0]) if len(runs) == 1 else None,
-            "Error": one_line(error_line(error)) if error else None,
             "Acknowledged": self._acknowledged(),
             **self._costs(),
         }
         return Fields([(label, text) for label, text in texts.items() if text])
+
+    def _failures(self) -> Iterator[tuple[str, str]]:
+        """Say at the end, which a terminal still shows, why the session failed."""
+        found = failures(self._document)
+        for each in found[:_MOST_FAILURES]:
+            cause = cause_of(each, program_name(), self._times.brief(each.seen_at))
+            of_task = f"{one_line(each.name)}: " * (each.task is not None)
+            yield f"{each.status.capitalize() if each.task else 'Error'}:", of_task + cause
+        if more := found[_MOST_FAILURES:]:
+            yield "Failed:", f"and {len(more)} more"
 
     def _costs(self) -> dict[str, str]:
         """Return what several tasks have cost; the rows of tasks have the cost of each."""
@@ -161,30 +185,25 @@ class SessionPrinter:
             yield [*[NOTHING] * 4, _earlier("runs", (run.status or "running" for run in runs[:hidden]))]
         for run in runs[hidden:]:
             status = one_line(run.status or "running")
-            times = self._times.brief(run.started_at), self._took(run, status)
+            times = self._times.brief(run.started_at), self._took(run)
             yield [str(run.number), status, *times, run_process(run)]
 
     def _task_rows(self, tasks: Iterable[Task]) -> Iterator[list[str]]:
         """Yield for each task its last attempts, and a row if it waits or was skipped; then its steps."""
         for task in tasks:
-            attempts: Iterator[ShownAttempt] = iter(task.attempts)
             hidden = self._hidden(task.attempts)
             if hidden:
-                statuses = (attempt.record.status for attempt in itertools.islice(attempts, hidden))
+                statuses = (attempt.record.status for attempt in itertools.islice(task.attempts, hidden))
                 yield [one_line(task.name), *[NOTHING] * 4, _earlier("attempts", statuses)]
-            for place, (attempt, _) in enumerate(attempts, hidden + 1):
-                note = _error(attempt) or task.fate_of(attempt, is_last=place == len(task.attempts))
-                notes = ", ".join(filter(None, (note, what_was_read(attempt) if self._look.full else "")))
-                yield self._attempt_row(one_line(attempt.name), attempt.status, attempt, notes)
-            if task.is_left:
-                yield [one_line(task.name), task.status, NOTHING, NOTHING, NOTHING, ""]
+            for row in rows_of_attempts(task, hidden, program_name()):
+                yield self._attempt_row(row, row.note if self._look.full else row.said)
             if task.counts is not None:
                 yield from self._step_rows(task, task.counts)
 
     def _step_rows(self, task: Task, counts: StepCounts) -> Iterator[list[str]]:
         """Yield what the steps of a task have cost, if that is known; then its steps, or the sum of many."""
         if task.costs and (total := task.costs.text()):
-            yield [one_line(task.name), *[NOTHING] * 4, total]
+            yield self._attempt_row(row_of_costs(task.name, total), total)
         if len(task.steps) <= _FEW or self._look.steps or self._look.every:
             yield from map(self._step_row, task.steps)
         else:
@@ -192,34 +211,28 @@ class SessionPrinter:
 
     def _step_row(self, step: ShownStep) -> list[str]:
         """Return the row of a step: its last attempt, with the name of the step and its result."""
-        last, width = step.last, self._width
-        name = one_line(step.note or step.name)
-        note = name if width is None else shorten(name, _NOTE_WIDTH if step.note else _STEP_WIDTH)
-        if facts := step.facts:
-            note += f" ({', '.join(facts)})"
-        if error := _error(last):
-            note += f": {error}"
-        elif step.result is not None and step.note is None:
-            result = preview(step.result, full=width is None)
-            if width is not None:
-                result = shorten(result, max(_LEAST_RESULT, width - _BEFORE_NOTE - display_width(note)))
-            note += f" = {result}"
-        return self._attempt_row(f"  {one_line(step.id)}", step.status, last, note)
+        width, row = self._width, row_of_step(step, program_name(), full=self._width is None)
+        if width is None:
+            return self._attempt_row(row, row.note)
+        said = shorten(row.said, _NOTE_WIDTH if step.note else _STEP_WIDTH) + row.facts
+        room = max(_LEAST_RESULT + len(" = "), width - _BEFORE_NOTE - display_width(said))
+        return self._attempt_row(row, said + (row.gave if step.last.error else shorten(row.gave, room)))
 
-    def _attempt_row(self, name: str, status: str, attempt: AttemptRecord, note: str) -> list[str]:
+    def _attempt_row(self, row: AttemptRow, note: str) -> list[str]:
+        attempt, name = row.attempt, GAP * row.is_step + row.name
+        if attempt is None:
+            return [name, row.status, NOTHING, NOTHING, NOTHING, note]
         run = NOTHING if attempt.run is None else str(attempt.run)
-        return [name, status, run, self._times.brief(attempt.started_at), self._took(attempt, attempt.status), note]
+        times = self._times.brief(attempt.started_at), self._took(attempt)
+        cells = [name, row.status, run, *times, note]
+        return Faded(cells) if row.is_faded else cells
 
     def _hidden(self, every: Sized) -> int:
         """Return how many of the first runs, or attempts, are not shown one by one."""
         return 0 if self._look.every or len(every) <= _FEW else len(every) - _LAST
 
-    def _took(self, ended: RunRecord | AttemptRecord, status: str) -> str:
-        """Return how long a run or an attempt took, or has taken if it still runs."""
-        if status == "lost":  # it ended at an unknown time, before anybody noticed
-            return NOTHING
-        ended_at = self._until if ended.ended_at is None and status == "running" else ended.ended_at
-        return format_duration(None if ended_at is None else ended_at - ended.started_at)
+    def _took(self, each: RunRecord | AttemptRecord) -> str:
+        return format_duration(took(each, self._until))
 
     def _queue(self, queue: Queue) -> Block:
         is_now = self._look.at is None
@@ -278,11 +291,6 @@ def _earlier(what: str, statuses: Iterable[str]) -> str:
     """Sum up what is not shown one by one."""
     counts = Counter(statuses)
     return f"{counts.total()} earlier {what}: " + ", ".join(f"{n} {one_line(word)}" for word, n in counts.items())
-
-
-def _error(attempt: AttemptRecord) -> str:
-    error = attempt.error
-    return "" if error is None else shorten(one_line(error_line(error)), _ERROR_WIDTH)
 
 
 def _all_steps(counts: StepCounts) -> str:

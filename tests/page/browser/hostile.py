@@ -10,8 +10,10 @@ from typing import Any
 
 from tests.support.attempts import Broken, acting_as, failing, start
 from tests.support.clocks import let_pass
+from tests.support.commands import Commands
 from zrb_store import Run, Store, codec
 from zrb_store.operations.values import pop, push, requeue, requeue_all
+from zrb_store.run import RunSpec
 
 MARKUP = "<script>alert(1)</script>&amp;\u2028\x1b[31m"
 
@@ -260,3 +262,30 @@ SESSIONS: dict[str, Callable[[Store, str], object]] = {
     **{f"random-{seed}": partial(random_session, seed=seed) for seed in range(4)},
 }
 """How each hostile session is made."""
+
+
+def rich(store: Store, command: Commands) -> None:
+    """Make a session of each kind of attempt and step, and of values that were replaced, dropped, dead, and back."""
+    poisoned(store, "etl")
+    orders = store.session("etl").xcom["orders"]
+    orders.extend(["a", "b", "c"])
+    command("replace", "etl/orders#3", '"better"', "--reason", "a typo")
+    command("drop", "etl/orders#2", "--reason", "spoiled")
+    command("queue", "etl", "orders", "--pause", "--max-deliveries", "3")
+    with contextlib.suppress(ValueError), store.session("etl").prepare(RunSpec(task="all", path=["all"])) as run:
+        run.task("extract", int)
+        with run.attempt("clean") as attempt:
+            attempt.step("page 1", lambda: {"rows": 7})
+            attempt.complete("clean")
+        clean = run.completed("clean")
+        assert clean is not None
+        run.give_back(clean, "its input changed")
+        for _ in range(2):
+            with contextlib.suppress(ValueError), run.attempt("load") as attempt:
+                attempt.xcom["orders"].pop()
+                attempt.step("page 1", lambda: [1, 2])
+                attempt.step("charge", lambda: "paid", once=True)
+                attempt.step("page 2", int, "no row")
+        with contextlib.suppress(KeyboardInterrupt), run.attempt("wait"):
+            raise KeyboardInterrupt
+        raise ValueError("done")

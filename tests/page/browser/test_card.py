@@ -39,8 +39,8 @@ def test_the_cause_the_command_and_the_counts_come_first(
     night(store)
     two_deaths(store)
     for name, cause, counts in (
-        ("etl", f"join-5 failed twice: {ERROR}", ["39 tasks kept", "1 to run", "1 value comes back"]),
-        ("inbox", "2 of 4 values died: cannot decode corrupt-*", ["2 dead"]),
+        ("etl", f"join-5 failed twice: ConnectionError: {ERROR}", ["39 tasks kept", "1 to run", "1 value comes back"]),
+        ("inbox", "2 of 4 values died: ValueError: cannot decode corrupt-*", ["2 dead"]),
     ):
         file = write(store, name, tmp_path)
         for width in (1440, 390):

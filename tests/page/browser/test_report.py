@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -11,10 +13,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.page.browser.hostile import rich
 from tests.page.browser.reports import SERIOUS, demo, faults, write
 from tests.page.documents import MARKUP, hostile_session
+from tests.support.commands import Commands
 from tests.support.scripts import Scripts
 from zrb_store import Store, Waiting, wait
+from zrb_store.page.card import Card
+from zrb_store.page.content import describe
+from zrb_store.render.format import preview
 
 Open = Callable[..., Page]
 PARTS = ["Timeline", "Data flow", "Queues at a moment", "Values", "Errors and output", "How to continue"]
@@ -76,7 +83,7 @@ def test_a_waiting_attempt_is_hollow(store: Store, tmp_path: Path, open_file: Op
     swatch = page.locator("#timeline .legend .bar")
     for each in (bar, swatch):
         style = "(bar => { const of = getComputedStyle(bar); return [of.borderTopStyle, of.borderTopColor] })"
-        assert each.evaluate(style) == ["dotted", "rgb(91, 94, 104)"]  # --waiting
+        assert each.evaluate(style) == ["dotted", "rgb(128, 96, 0)"]  # --asks, amber
 
 
 def test_output_opens_at_its_end_with_the_error_in_the_heading(
@@ -254,6 +261,67 @@ def test_the_text_is_complete_without_javascript(run: Path, open_file: Open) -> 
     values = page.locator("#values").inner_text()
     assert "given back by report#1\ntaken by report#2" in values
     expect(page.locator("#errors .traceback")).to_be_visible()
+
+
+@pytest.mark.promise(number=14)
+@pytest.mark.slow
+def test_every_fact_can_be_read_without_javascript(
+    store: Store, command: Commands, tmp_path: Path, open_file: Open
+) -> None:
+    """What is folded opens by a click, which needs no script."""
+    rich(store, command)
+    told = json.loads(command.ok("show", "etl", "--json"))
+    page = open_file(write(store, "etl", tmp_path), java_script_enabled=False)
+    for folded in page.locator("details:not([open]) > summary").all():
+        folded.click()
+
+    def text(part: str) -> str:
+        return re.sub(r"\s+", " ", page.locator(part).inner_text())
+
+    timeline, values, errors = text("#timeline"), text("#values"), text("#errors")
+    for task in told["tasks"]:
+        steps = {step["id"]: step for step in task.get("steps", ())}
+        attempts = {f"{task['task']}#{each['number']}": each for each in task["attempts"]}
+        for name, each in (attempts | steps).items():
+            error = each["attempts"][-1]["error"] if "attempts" in each else each["error"]
+            assert f"{name} {each['status']} " in timeline
+            assert error is None or (error["message"] in timeline and error["message"] in errors)
+    assert told["runs"][-1]["error"]["message"] in errors
+    assert "Traceback (most recent call last)" in errors
+    for queue in told["queues"].values():
+        assert len(queue["values"]) < 20
+        for value in queue["values"]:
+            assert f"#{value['seq']} {value['state']} {preview(value['value'])} {value['type']} " in values
+    card = Card(describe(store.database, "etl"), "zrb-store")
+    assert all(each.text in text("header") for each in card.causes)
+    assert all(each.text in text("#plan") for each in card.advice if each.label != "Log")
+
+
+@pytest.mark.promise(number=14)
+def test_paper_begins_with_why_it_failed(store: Store, tmp_path: Path, open_file: Open) -> None:
+    """And what was tried again comes after it, and is not as red."""
+    with contextlib.suppress(ValueError), store.session("etl").run() as run:
+        for task, number in (("enrich", 1), ("load", 2)):
+            for _ in range(2):
+                with contextlib.suppress(ValueError), run.attempt(task) as attempt:
+                    if task == "enrich" and attempt.number > number:
+                        attempt.complete()
+                    else:
+                        raise ValueError(f"no {task}")
+        raise ValueError("done")
+    page = open_file(write(store, "etl", tmp_path))
+    named = page.locator("#errors [data-attempt]")
+    assert [each.get_attribute("data-attempt") for each in named.all()] == ["load#2", "enrich#1", "load#1"]
+    red, gray, other = (each.locator(".why").evaluate("(why) => getComputedStyle(why).color") for each in named.all())
+    assert red != gray == other
+
+    def tops() -> list[float]:
+        boxes = [page.locator(part).bounding_box() for part in ("#errors", "#timeline", "#flow", "#plan")]
+        return [box["y"] for box in boxes if box]
+
+    assert tops().index(min(tops())) == 1
+    page.emulate_media(media="print")
+    assert tops() == sorted(tops())
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -1,0 +1,61 @@
+"""The rows of a task's attempts and steps, in order and in words, as a terminal and a page draw them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from zrb_store.inspect.advice import PROGRAM
+from zrb_store.inspect.show import ShownStep, Task
+from zrb_store.masking import one_line
+from zrb_store.records import AttemptRecord
+from zrb_store.render.format import NOTHING, error_note, preview, what_was_read
+
+
+class AttemptRow(NamedTuple):
+    """A row, which stands for an attempt, a step, or a task of which no attempt counts."""
+
+    name: str
+    status: str
+    attempt: AttemptRecord | None = None  # whose run and times it has
+    said: str = ""  # of an attempt, why it failed or what became of it; of a step, its name or what it did
+    facts: str = ""  # what follows that: of an attempt, what it has read; of a step, how it may be repeated
+    gave: str = ""  # the error of a step, or its result
+    is_step: bool = False
+    is_faded: bool = False  # it did not complete, but was tried again
+
+    @property
+    def note(self) -> str:
+        return self.said + self.facts + self.gave
+
+
+def rows_of_attempts(task: Task, first: int = 0, program: str = PROGRAM) -> Iterator[AttemptRow]:
+    """Yield the rows of a task's attempts, but for the first ones; then one of the task, if its status is its own."""
+    for shown in itertools.islice(task.attempts, first, None):
+        record = shown.record
+        said = error_note(record.error, program) if record.error else task.fate_of(record)
+        read = what_was_read(record)
+        facts = f"{', ' * bool(said)}{read}" if read else ""
+        is_faded = task.was_retried(record)
+        yield AttemptRow(one_line(record.name), record.status, record, said, facts, is_faded=is_faded)
+    if task.is_left:
+        yield AttemptRow(one_line(task.name), task.status)
+
+
+def row_of_costs(task: str, costs: str) -> AttemptRow:
+    """Return the row that says what the steps of a task have cost."""
+    return AttemptRow(one_line(task), NOTHING, said=costs)
+
+
+def row_of_step(step: ShownStep, program: str = PROGRAM, *, full: bool = False) -> AttemptRow:
+    last = step.last
+    facts = f" ({', '.join(step.facts)})" if step.facts else ""
+    gave = ""
+    if last.error:
+        gave = f": {error_note(last.error, program)}"
+    elif step.note is None and step.beginning is not None:
+        gave = f" = {step.beginning}"
+    elif step.note is None and step.result is not None:
+        gave = f" = {preview(step.result, full=full)}"
+    return AttemptRow(one_line(step.id), step.status, last, one_line(step.note or step.name), facts, gave, is_step=True)
