@@ -178,6 +178,7 @@ def test_stats_are_what_the_command_says(filled: Store, pages: Pages, command: C
     assert command.ok("stats", "--format", "json") == pages("/stats?format=json").text + "\n"
     assert command.ok("stats", "x", "--format", "json") == pages("/stats?task=x&format=json").text + "\n"
     text = pages("/stats?since=1d").text
+    assert re.search(r"<noscript>the last 2 runs: 1 completed, 1 failed; the longest took [\d.]+ m?s</noscript>", text)
     assert "failed, load: Broken: no column &#39;price&#39;" in text
     assert '"session":"etl-24","status":"failed"' in text
 

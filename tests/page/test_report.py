@@ -34,6 +34,7 @@ from zrb_store import Store, open_store
 from zrb_store.page.content import ReportLimits, describe
 from zrb_store.page.render import as_json
 from zrb_store.records import iso
+from zrb_store.render.format import size
 from zrb_store.render.readable import with_words
 
 
@@ -59,7 +60,10 @@ def test_description_has_what_show_and_log_have(filled: Store) -> None:
     for name, queue in described["queues"].items():
         values = [{key: part for key, part in value.items() if key not in added} for value in queue["values"]]
         times = [{at: iso(value[at]) for at in ("pushed_at", "taken_at", "due_at")} for value in values]
-        there = [{**value, "value": with_words(value["value"])} for value in shown["queues"][name]["values"]]
+        there = [
+            {**value, "value": with_words(value["value"]), "size": size(value["size"])}
+            for value in shown["queues"][name]["values"]
+        ]
         assert [{**value, **own} for value, own in zip(values, times, strict=True)] == there
         assert queue["counts"]["live"] == len(shown["queues"][name]["live"])
     telling = [each for each in log["attempts"] if each["error"] or each["output"]]

@@ -40,7 +40,7 @@ from zrb_store.records import (
     pick,
     pick_all,
 )
-from zrb_store.render.format import format_duration
+from zrb_store.render.format import format_duration, size
 from zrb_store.render.readable import with_words
 from zrb_store.wings import View, load, views
 
@@ -112,7 +112,7 @@ def _value_json(value: Value) -> JsonObject:
     ends = {"taken_at": value.taken_at, "ended_at": record.ended_at, "undone_at": undone and undone.at}
     shown = value.to_json()
     replaced = [{**each.to_json(), "value": with_words(each.content)} for each in value.replaced]
-    shown |= {"value": with_words(value.content), "replaced": replaced}
+    shown |= {"size": size(record.size), "value": with_words(value.content), "replaced": replaced}
     return {**shown, "pushed_at": record.pushed_at, "due_at": record.due_at, **ends}
 
 

@@ -7,6 +7,7 @@ words of the command of the same name, and is relative to where all pages are (`
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -28,13 +29,14 @@ from zrb_store.page.render import Context, address, address_of_session, as_json
 from zrb_store.page.report import session_context
 from zrb_store.process import projects_named
 from zrb_store.queries.lease import worked_until
-from zrb_store.records import HALTED, JsonObject, JsonTree, by_key, iso, whole
-from zrb_store.render.format import preview
+from zrb_store.records import HALTED, UNSUCCESSFUL, JsonObject, JsonTree, RunRecord, by_key, iso, whole
+from zrb_store.render.format import counted, format_duration, preview
 from zrb_store.wings import load, place_of
 
 _FILTERS = ("name", "status", "task", "project", "since", "group")
 _LENGTHS = ("1h", "1d", "7d", "30d")
 _HALTED = "halted"
+_ENDS = ("completed", *UNSUCCESSFUL)  # of runs
 _LIMIT = 50
 _MOST = 500
 # Of each queue: a page that is read again and again holds fewer values than a report, unless more are asked for.
@@ -234,15 +236,28 @@ def read_stats(database: Database, question: Question) -> PageContent:
     runs = {str(place): recent.get((one.project, one.task), []) for place, one in enumerate(found)}
     length = given.get("since", "")
     context = {
-        "rows": [(one, len(runs[str(place)])) for place, one in enumerate(found)],
-        "runs": as_json({place: list(map(_plotted, own)) for place, own in runs.items()}),
+        "rows": [(one, _told(runs[str(place)])) for place, one in enumerate(found)],
+        "runs": as_json({place: {"told": _told(own), "runs": list(map(_plotted, own))} for place, own in runs.items()}),
         "filters": {"task": task or "", "since": length},
         "lengths": _LENGTHS if length in ("", *_LENGTHS) else (*_LENGTHS, length),
     }
     return PageContent("stats.html", context)
 
 
+def _length(run: RunRecord) -> int:
+    return max(0, worked_until(run, None) - run.started_at)
+
+
+def _told(plotted: list[Any]) -> str:
+    """Say in words what the bars of a task's last runs show."""
+    if not plotted:
+        return "no runs lately"
+    counts = Counter(one.run.status for one in plotted)
+    ended = ", ".join(f"{counts[status]} {status}" for status in _ENDS if counts[status])
+    longest = format_duration(max(_length(one.run) for one in plotted))
+    return f"the last {counted(len(plotted), 'run')}: {ended}; the longest took {longest}"
+
+
 def _plotted(one: Any) -> JsonObject:
-    seconds = max(0, worked_until(one.run, None) - one.run.started_at) / 1_000_000
-    started_at = one.run.started_at / 1_000_000
-    return {"session": one.session, "status": one.run.status, "started_at": started_at, "seconds": seconds}
+    length, told = _length(one.run), f"{one.session} {one.run.status}, {format_duration(_length(one.run))}"
+    return {"session": one.session, "status": one.run.status, "seconds": length / 1_000_000, "told": told}

@@ -79,7 +79,7 @@ const Page = (() => {
     return `${Math.floor(seconds / unit)} ${name} ago`;
   }
 
-  /** Format microseconds in their two largest units, as the command line does. */
+  /** Format microseconds in their two largest units, as the command line does: only what depends on the width or on a chosen moment. */
   function duration(length) {
     if (length === null || length === undefined) return "-";
     if (length < 1e6) return `${Math.floor(length / 1000)} ms`;
@@ -92,16 +92,6 @@ const Page = (() => {
       }
     }
     return `${whole} s`;
-  }
-
-  /** Format a number of bytes. */
-  function size(bytes) {
-    let number = bytes;
-    for (const unit of ["B", "KiB", "MiB"]) {
-      if (number < 1024) return unit === "B" ? `${number} B` : `${number.toFixed(1)} ${unit}`;
-      number /= 1024;
-    }
-    return `${number.toFixed(1)} GiB`;
   }
 
   const counted = (count, noun) => `${count.toLocaleString("en")} ${count === 1 ? noun : `${noun}s`.replace("rys", "ries")}`;
@@ -280,7 +270,7 @@ const Page = (() => {
   }, 30_000);
 
   const page = {
-    el, svg, fill, printable, micros, time, duration, size, counted, upTo, quoted, command, copier, onSlash, address, addressed, read, draw, part, select, on, emit, ZONE,
+    el, svg, fill, printable, micros, time, duration, counted, upTo, quoted, command, copier, onSlash, address, addressed, read, draw, part, select, on, emit, ZONE,
     get selected() { return selected; },
   };
   return page;

@@ -7,18 +7,9 @@
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-  function told(runs) {
-    if (!runs.length) return "no runs lately";
-    const counts = STATUSES.map((name) => [name, runs.filter((run) => run.status === name).length]);
-    const longest = Math.max(...runs.map((run) => run.seconds));
-    const parts = counts.filter(([, count]) => count).map(([name, count]) => `${count} ${name}`);
-    return `the last ${Page.counted(runs.length, "run")}: ${parts.join(", ")}; the longest took ${Page.duration(longest * 1e6)}`;
-  }
-
-  function draw(element, runs) {
-    const label = told(runs);
+  function draw(element, { told, runs }) {
     element.setAttribute("role", "img");
-    element.setAttribute("aria-label", label);
+    element.setAttribute("aria-label", Page.printable(told));
     element.replaceChildren();
     if (!runs.length) {
       element.append("-");
@@ -52,8 +43,7 @@
           setCursor: [
             (plot) => {
               const run = over(plot);
-              note.textContent = run && plot.cursor.left >= 0
-                ? Page.printable(`${run.session} ${run.status}, ${Page.duration(run.seconds * 1e6)}`) : "";
+              note.textContent = run && plot.cursor.left >= 0 ? Page.printable(run.told) : "";
             },
           ],
           ready: [
@@ -73,7 +63,7 @@
   function drawAll(again) {
     const all = JSON.parse(document.getElementById("runs").textContent);
     for (const element of document.querySelectorAll(".plot")) {
-      const runs = all[element.dataset.runs] || [];
+      const runs = all[element.dataset.runs] || { told: "no runs lately", runs: [] };
       const text = JSON.stringify(runs);
       if (!again && drawn.get(element) === text) continue;
       drawn.set(element, text);

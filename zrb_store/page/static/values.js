@@ -1,7 +1,7 @@
 "use strict";
 /* The values: a list that can be searched, of which only what is in sight is in the document, and the chosen value below it. */
 const Values = (() => {
-  const { command, el, fill, quoted, size, svg, time } = Page;
+  const { command, el, fill, quoted, svg, time } = Page;
   const ROW = 32; // pixels
   const STATES = ["live", "delayed", "taken", "dead", "retracted", "removed"];
 
@@ -144,7 +144,7 @@ const Values = (() => {
         el("span", { class: "status", "data-status": value.state }, value.state),
         el("span", { class: "mono text" }, spark(value), preview(value)),
         el("span", { class: "mono" }, value.type),
-        el("span", { class: "number" }, size(value.size)),
+        el("span", { class: "number" }, value.size),
         el("span", { class: "mono" }, Lives.pusher(value) || "-"),
         el("span", { class: "mono" }, Lives.taker(value) || "-"),
       ];
@@ -202,7 +202,7 @@ const Values = (() => {
       const get = `${program} get ${name} ${quoted(queueOf(value))} --seq ${value.seq}`;
       fill(this.detail,
         el("h3", {}, el("span", { class: "mono" }, value.id), " ", el("span", { class: "status", "data-status": value.state }, value.state)),
-        el("p", { class: "quiet" }, el("span", { class: "mono" }, value.type), `, ${size(value.size)}. Whole value: `, command(get)),
+        el("p", { class: "quiet" }, el("span", { class: "mono" }, value.type), `, ${value.size}. Whole value: `, command(get)),
         el("div", { class: "views", role: "group", "aria-label": "How the value is shown" }, buttons), content,
         el("table", { class: "life" },
           el("caption", {}, "Its life"),
