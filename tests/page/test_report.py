@@ -32,7 +32,7 @@ from tests.support.commands import Commands, without_notices
 from tests.support.sessions import logged, show
 from zrb_store import Store, open_store
 from zrb_store.page.content import ReportLimits, describe
-from zrb_store.page.render import as_json
+from zrb_store.page.render import as_json, queues
 from zrb_store.records import iso
 from zrb_store.render.format import size
 from zrb_store.render.readable import with_words
@@ -291,6 +291,24 @@ def test_long_pauses_between_attempts_are_folded(store: Store) -> None:
     assert second.span.start - first.span.end > 8_000_000_000
     assert (first.left, first.pause, second.pause, second.right) == (0, "", "2 h 30 min", pytest.approx(1))
     assert second.left - first.right == pytest.approx(0.04)
+
+
+@pytest.mark.on_sqlite
+def test_results_that_nobody_took_are_one_table_and_named_for_the_drawings(store: Store) -> None:
+    with contextlib.suppress(ZeroDivisionError), store.session("s").run() as run:
+        for name in ("a", "b", "c", "d"):
+            run.task(name, lambda: 7)
+        assert description(store.database, "s")["results"] == ["a", "b", "c", "d"]
+        with run.attempt("take") as attempt:
+            attempt.xcom["d"].pop()
+            raise ZeroDivisionError
+    assert description(store.database, "s")["results"] == [], "three are drawn like other queues"
+    with store.session("s").run() as run:
+        run.task("e", lambda: 7)
+        assert description(store.database, "s")["results"] == ["a", "b", "c", "e"]
+    found = queues(describe(store.database, "s"))
+    assert [name for name, _ in found["results"]] == ["a", "b", "c", "e"]
+    assert [each.now.name for each in found["queues"]] == ["d"], "what came back of it is told"
 
 
 def test_a_report_of_a_session_without_values_says_so(location: str, command: Commands) -> None:

@@ -56,6 +56,7 @@ _NOTE = 200  # characters
 _MOST_PENDING = 20
 _MESSAGE = 400  # characters of an error's message in a summary, and of what somebody did by hand
 _LINES = 200  # of output of one attempt
+_MOST_RESULTS = 3  # queues with nothing but results; more are folded
 _TRACEBACKS = 5  # of so many runs, the last ones
 
 
@@ -204,6 +205,12 @@ class Report:
         runs = (run.number for run in self.runs if run.origin != "reclaim" and run.number not in consuming)
         return Scale(merged([*map(timeline.runs.__getitem__, runs), *map(timeline.span_of, attempts)]))
 
+    @functools.cached_property
+    def results(self) -> list[str]:
+        """The names of the queues that hold nothing but what their task gave, and nobody took; none if they are few."""
+        found = [each.now.name for each in self.queues if _has_results_only(each)]
+        return found if len(found) > _MOST_RESULTS else []
+
     def took(self, attempt: AttemptRecord) -> str:
         """Say how long an attempt worked."""
         micros = took(attempt, self.read_at)
@@ -221,6 +228,7 @@ class Report:
             "waits": [wait.to_json() for wait in self.waits],
             "tasks": list(map(self._task_json, self.tasks)),
             "queues": {queue.now.name: _queue_json(queue) for queue in self.queues},
+            "results": self.results,
             "logged": {"attempts": [each.to_json() for each in self.logged], "left_out": self.logged_left_out},
             "changes": list(map(pick_all, self.changes)),
             "pending": list(self.pending)[:_MOST_PENDING],
@@ -246,6 +254,14 @@ class Report:
         shown, end = attempt.to_json(), self.timeline.span_of(attempt.record).end
         shown["took"] = self.took(attempt.record)
         return shown if end == attempt.record.ended_at else {**shown, "worked_until": iso(end)}
+
+
+def _has_results_only(queue: Queue) -> bool:
+    def is_result(value: Value) -> bool:
+        by = (value.pushed_by or "").rpartition("#")[0]
+        return by == queue.now.name and not value.returns and value.taken_by is None
+
+    return queue.count > 0 and not queue.left_out and all(map(is_result, queue.values))
 
 
 def _queue_json(queue: Queue) -> JsonObject:

@@ -53,7 +53,6 @@ MOST_ATTEMPTS = 50
 """How many attempts with errors or output stand there one by one; those before open together."""
 _MOST_QUEUES = 40  # that the text has
 _MOST_VALUES = 200  # of all queues together; each queue shows its last ones
-_MOST_RESULTS = 3  # queues with nothing but a task's result; more are one table
 _CONTENT = 300  # characters of a value
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d++(?:\.\d++)?(?:e[+-]?\d++)?')
 # Most pages have none, and this finds that out in a tenth of the time. It may find one in a string, too.
@@ -156,15 +155,14 @@ def packed(text: str) -> str:
 
 
 def queues(report: Report) -> Context:
-    """Return the queues that the text has, and apart from them those that hold nothing but the result of a task."""
-    ids = {task.result for task in report.tasks}
-    alone = [each for each in report.queues if each.count == 1]
-    results = [(each.now.name, value) for each in alone for value in each.values if value.id in ids]
-    names = {name for name, _ in results} if len(results) > _MOST_RESULTS else set()
+    """Return the queues that the text has, and apart from them those with nothing but one result, which is live."""
+    alone = [each for each in report.queues if each.count == 1 and each.now.name in report.results]
+    results = [(each.now.name, value) for each in alone for value in each.values if value.is_live]
+    names = {name for name, _ in results}
     found = [each for each in report.queues if each.now.name not in names]
     share = max(5, _MOST_VALUES // max(1, len(found)))
     shown = [each.cut(list(each.values)[-share:]) for each in found[:_MOST_QUEUES]]
-    return {"results": results if names else [], "queues": shown}
+    return {"results": results, "queues": shown}
 
 
 def content(value: Value) -> str:

@@ -5,7 +5,6 @@
    `show --at` (zrb_store/inspect/moments.py). Times are microseconds since 1970. */
 const Lives = (() => {
   const SECOND = 1e6;
-  const MOST_RESULTS = 3; // more queues that hold nothing but a task's result are folded
 
   /** Write microseconds as a time of the store, such as 2026-11-24T03:12:45.120000Z. */
   function iso(at) {
@@ -27,8 +26,6 @@ const Lives = (() => {
       endedAt: Float64Array.from(values, (value) => value.ended_at ?? Infinity),
       undoneAt: Float64Array.from(values, (value) => value.undone_at ?? Infinity),
       continuedAs: new Map(), // places of values by the number of the value that they continue
-      isResult: values.length > 0 && !shape.left_out && values.every((value) => // nothing but what one task gave
-        !value.returns.length && value.taken_by === null && value.pushed_by !== null && value.pushed_by.slice(0, value.pushed_by.lastIndexOf("#")) === name),
     };
     values.forEach((value, index) => {
       if (value.moved_from === null) return;
@@ -62,12 +59,11 @@ const Lives = (() => {
 
   function readAll(description) {
     const queues = Object.entries(description.queues).map(([name, shape], place) => readQueue(name, shape, place));
-    const results = queues.filter((queue) => queue.isResult);
     return {
       session: description.name,
       readAt: description.read_at,
       queues,
-      results: results.length > MOST_RESULTS ? new Set(results) : new Set(), // those that are folded
+      results: new Set(queues.filter(({ name }) => description.results.includes(name))), // those that are folded
       attempts: readAttempts(description),
       runs: description.runs,
     };
