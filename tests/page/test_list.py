@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -9,8 +11,9 @@ import pytest
 from tests.page.pages import Pages, raw
 from tests.support.commands import Commands
 from tests.support.consumers import two_deaths
-from zrb_store import Store
-from zrb_store.inspect.list import STATUSES
+from zrb_store import Store, Waiting, wait
+from zrb_store.inspect.list import STATUSES, list_sessions
+from zrb_store.render.sessions import row_of_session
 
 pytestmark = pytest.mark.long_on_postgresql
 
@@ -189,3 +192,21 @@ def test_a_worker_is_told_by_its_deliveries(store: Store, pages: Pages, command:
     assert " 2/4 " in row
     assert row.endswith("inbox/files: ValueError: cannot decode corrupt-22 (2 of 4 completed)")
     assert "cannot decode corrupt-22 (2 of 4 completed)" in pages("/").text
+
+
+def test_a_terminal_and_the_page_draw_the_same_row(filled: Store, pages: Pages, command: Commands) -> None:
+    """A question that a session waits for is no failure, and has the colour of what waits."""
+    with pytest.raises(Waiting), filled.session("asks").run() as run, run.attempt("load"):
+        wait("approve")
+    command.ok("pin", "asks")
+    page = pages("/").text
+    for summary in list_sessions(filled.database, with_holders=True):
+        row = row_of_session(summary)
+        (drawn,) = re.findall(f'<tr data-key="{re.escape(row.name)}">.*?</tr>', page, re.DOTALL)
+        cells = [html.unescape(re.sub(r"<[^>]+>", "", cell)).strip() for cell in re.findall("<td.*?</td>", drawn)]
+        assert cells[1:4] == [" ".join([row.status, *row.marks]), row.task, row.project]
+        assert cells[5:] == [row.took, row.tasks, row.by]
+        (line,) = [each for each in command.ok("list").splitlines() if each.startswith(f"{row.name} ")]
+        shown = [row.project, row.task, ", ".join([row.status, *row.marks]), row.took, row.tasks, row.by, row.why]
+        assert [text for text in shown if text not in line] == []
+        assert not row.why or f'data-status="{"waiting" if row.name == "asks" else "failed"}" title="' in drawn
