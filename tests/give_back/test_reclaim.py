@@ -222,6 +222,7 @@ class TestDeath:
             assert child.receive() == "a"
             assert re.search(r"held by worker/convert#1 for .* \(alive\)", command.ok("show", "inbox"))
             assert "held by worker/convert#1 (alive)" in command.ok("list")
+            child.stop_between_writes(store)  # else it renews the lease
             age_lease(store, "worker")
             assert re.search(r"held by worker/convert#1 for .* \(lease expired\)", command.ok("show", "inbox"))
             expire_lease(store.session("worker"))
@@ -251,12 +252,14 @@ class TestDeath:
     def test_a_renewal_removes_the_suspicion(self, store: Store, location: str, inbox: Any) -> None:
         with Child(hold_a_value, location, "worker") as child:
             assert child.receive() == "a"
+            child.stop_between_writes(store)
             age_lease(store, "worker")
             assert inbox.pop() == "b"
             run_id = query(store, "SELECT id FROM zrb_run")[0][0]
             assert lease_queries.renew(store.database, run_id, 60_000_000)
             assert query(store, "SELECT count(suspected_at) FROM zrb_run") == [(0,)]
             assert open_again(store).pop() == "c"
+            child.resume()
             child.send("go on")
             child.join()
         assert store.session("worker").status == "completed"
