@@ -56,6 +56,7 @@ def test_description_has_what_show_and_log_have(filled: Store) -> None:
     for ours, theirs in zip(described["tasks"], shown["tasks"], strict=True):
         for attempt in ours["attempts"]:
             assert re.fullmatch(r"\d+ ms|\d+\.\d s", attempt.pop("took"))
+            assert attempt.pop("retried") is (attempt["status"] == "failed" and attempt["number"] == 1)
         assert {name: part for name, part in ours.items() if name not in added} == theirs
     for name, queue in described["queues"].items():
         values = [{key: part for key, part in value.items() if key not in added} for value in queue["values"]]

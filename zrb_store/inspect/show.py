@@ -101,6 +101,10 @@ class ShownStep:
         count, what = (self.executions, "executions") if self.counts_executions else (len(self.attempts), "attempts")
         return f"{count} {what}" * (count > 1)
 
+    def was_retried(self, attempt: AttemptRecord) -> bool:
+        """Whether one of its attempts did not complete and another one followed."""
+        return attempt.status in UNSUCCESSFUL and attempt.id != self.last.id
+
     @property
     def rerun(self) -> str | None:
         """Why its last attempt began although it had completed, if it is known."""

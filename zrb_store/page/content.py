@@ -238,7 +238,7 @@ class Report:
         }
 
     def _task_json(self, task: Task) -> JsonObject:
-        attempts = list(map(self._attempt_json, task.attempts))
+        attempts = [self._attempt_json(each, task.was_retried(each.record)) for each in task.attempts]
         shown = {**replace(task, attempts=[], steps=[]).to_json(), "attempts": attempts}
         shown["attempts_left_out"] = task.attempts_left_out
         if task.counts is None:
@@ -247,12 +247,12 @@ class Report:
         return {**shown, "steps": steps, "steps_left_out": task.steps_left_out, "steps_standing": task.counts.standing}
 
     def _step_json(self, step: ShownStep) -> JsonObject:
-        attempts = [self._attempt_json(ShownAttempt(each)) for each in step.attempts]
+        attempts = [self._attempt_json(ShownAttempt(each), step.was_retried(each)) for each in step.attempts]
         return {**step.to_json(), "attempts": attempts, "result": with_words(step.result), "tokens": step.tokens}
 
-    def _attempt_json(self, attempt: ShownAttempt) -> JsonObject:
+    def _attempt_json(self, attempt: ShownAttempt, was_retried: bool) -> JsonObject:
         shown, end = attempt.to_json(), self.timeline.span_of(attempt.record).end
-        shown["took"] = self.took(attempt.record)
+        shown |= {"took": self.took(attempt.record), "retried": was_retried}
         return shown if end == attempt.record.ended_at else {**shown, "worked_until": iso(end)}
 
 

@@ -52,6 +52,12 @@ def test_every_part_is_there(run: Path, open_file: Open) -> None:
         expect(page.locator(f"#{part} .as-text")).not_to_have_attribute("open", "")
 
 
+def test_only_an_attempt_that_was_tried_again_is_pale(run: Path, open_file: Open) -> None:
+    page = open_file(run)
+    classes = {bar.get_attribute("data-name"): bar.get_attribute("class") for bar in bars(page).all()}
+    assert [name for name, of_bar in classes.items() if "faded" in of_bar.split()] == ["report#1"]
+
+
 def test_pointing_at_a_bar_and_focusing_it_tells_the_same(run: Path, open_file: Open) -> None:
     page = open_file(run)
     failed = page.get_by_role("button", name=re.compile("^report#1, failed, run 1, "))

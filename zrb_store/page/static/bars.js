@@ -65,7 +65,12 @@ const Bars = (() => {
         found.push({ bars: [each], left, right, isNarrow });
       }
     }
-    for (const each of found) each.status = STATUSES.find((status) => each.bars.some((one) => one.status === status)) || each.bars[0].status;
+    for (const each of found) {
+      const final = each.bars.filter(({ attempt }) => !attempt.retried);
+      const told = final.length ? final : each.bars; // what was tried again is told by its end
+      each.isFaded = !final.length;
+      each.status = STATUSES.find((status) => told.some((one) => one.status === status)) || told[0].status;
+    }
     return found;
   }
 

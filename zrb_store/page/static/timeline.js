@@ -174,7 +174,7 @@ const Timeline = (() => {
       const [{ name }] = cluster.bars;
       const many = cluster.bars.length > 1;
       return el("button", {
-        type: "button", class: many ? "bar many" : "bar", "data-status": cluster.status, "data-name": name,
+        type: "button", class: `bar${many ? " many" : ""}${cluster.isFaded ? " faded" : ""}`, "data-status": cluster.status, "data-name": name,
         tabindex: name === this.focused ? "0" : "-1", "aria-label": label(cluster), "data-tip": tip(cluster), style: this.place(cluster),
         focus: () => this.focus(cluster), click: (event) => this.choose(cluster, event),
         pointerenter: () => this.show(cluster), pointerleave: () => this.show(this.pinned || null),
