@@ -192,6 +192,19 @@ class TestMoves:
         assert fates(store)[0] == ("a", "dead", 2)
         assert list(inbox) == ["b", "c"]
 
+    def test_a_removed_value_of_another_queue_with_its_number_is_not_counted(self, store: Store, inbox: Any) -> None:
+        other = store.session("other").xcom["files"]
+        other.push("x")
+
+        def work() -> None:
+            inbox.rotate(-1)
+            assert inbox.popright() == "a"
+            other.remove("x")
+
+        deliver(store, work)
+        (value,) = show(store.database, "other")["queues"]["files"]["values"]
+        assert (value["state"], value["failed_deliveries"]) == ("live", 0)
+
 
 class TestPushersThatAreGivenBack:
     def test_the_value_is_retracted_and_does_not_die(self, store: Store) -> None:
