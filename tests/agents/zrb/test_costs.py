@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import pytest
@@ -62,8 +63,11 @@ def test_show_has_the_costs_of_all_attempts(agents: Agents) -> None:
     of_money = {"answers": 10, "usd": "0", "priced_answers": 0, "unpriced_models": ["function::one_at_a_time"]}
     assert tokens["paid"] == {"input": costs.paid.input_tokens, "output": costs.paid.output_tokens, **of_money}
     assert 0 < tokens["thrown_away"]["input"] < tokens["paid"]["input"]
-    told = agents.run("xcom", "report", agents.session)
-    assert "tool charge c1 (2 executions)" in told  # not attempts, of which there are more
+    told = html.unescape(agents.run("xcom", "report", agents.session))
+    counts = [2, 2, 3, 2]  # executions, not attempts, of which there are more
+    assert re.findall(r">tool charge \{\"n\": (\d+)\} -> .* \((\d) executions\)<", told) == [
+        (str(10 * number), str(count)) for number, count in enumerate(counts)
+    ]
     assert [(error.type, error.message, error.traceback or None) for error in errors] == [
         ("ModelRetry", "charge less", None)
     ] * 2
