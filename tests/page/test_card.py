@@ -185,6 +185,19 @@ def test_an_attempt_takes_as_long_in_the_card_as_in_the_timeline(store: Store) -
 
 
 @pytest.mark.on_sqlite
+def test_the_last_failure_is_not_pale_however_near_to_those_before(store: Store) -> None:
+    with contextlib.suppress(ValueError), store.session("etl").run() as run:
+        run.task("extract", int)
+        for _ in range(3):
+            with contextlib.suppress(ValueError), run.attempt("load"):
+                raise ValueError("no row")
+        raise ValueError
+    store.database.execute(sa.text("UPDATE zrb_attempt SET started_at = 1 WHERE task = 'extract'"))
+    (load,) = [lane for lane in made(store).chain if lane.name == "load"]
+    assert [(mark.is_faded, mark.link) for mark in load.marks] == [(True, "attempt-load#1"), (False, "attempt-load#3")]
+
+
+@pytest.mark.on_sqlite
 def test_nothing_is_counted_as_zero(store: Store) -> None:
     with contextlib.suppress(ValueError), store.session("etl").run() as run, run.attempt("load"):
         raise ValueError("page 7 is empty")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from zrb_store.inspect.advice import PROGRAM, advice, first
+from zrb_store.inspect.advice import advice, first
 from zrb_store.inspect.facts import facts_of
 from zrb_store.inspect.failures import Failure, failures
 from zrb_store.inspect.show import ShownStep, Task
@@ -67,6 +67,7 @@ class Card:
         """Make the card of a report, whose commands are those of a program."""
         tasks = [task for task in report.tasks if task.attempts]
         to_come = _to_come(report)
+        self._program = program
         self.width = 100 - _FUTURE * bool(to_come)
         lanes = [Lane(task.name, task.status, _joined(self._marks(report, task))) for task in tasks]
         self.chain, self.quiet = _divided(lanes, are_few=len(report.tasks) <= _FEW)
@@ -100,10 +101,8 @@ class Card:
             yield self._mark(report, each.record)._replace(is_faded=task.was_retried(each.record))
 
     def _mark(self, report: Report, attempt: AttemptRecord, note: str = "", height: float = 100) -> Mark:
-        span, error = (
-            report.timeline.span_of(attempt),
-            f": {error_note(attempt.error, PROGRAM)}" if attempt.error else "",
-        )
+        span = report.timeline.span_of(attempt)
+        error = f": {error_note(attempt.error, self._program)}" if attempt.error else ""
         left, right = self._x(report.scale.at(span.start)), self._x(report.scale.at(span.end))
         title = f"{attempt.name} {attempt.status}, {report.took(attempt)}{note}{error}"
         return Mark(left, right, attempt.status, title, f"attempt-{attempt.name}", height)
@@ -167,7 +166,8 @@ def _headline(report: Report, tasks: Sequence[Task], program: str) -> _Headline:
     if last is None:
         return _headline_of_queues(report)
     found = failures(report)
-    causes = [_cause(each, program) for each in [each for each in found if each.task is not None] or found]
+    of_tasks = [each for each in found if each.task is not None]
+    causes = [_cause(each, program) for each in of_tasks or found]
     if deliveries := _deliveries(tasks):
         (first, count), *more = [(each, deliveries[each]) for each in _ENDS if deliveries[each]]
         said = ", ".join([f"{counted(count, 'delivery')} {first}", *(f"{count:,} {each}" for each, count in more)])
@@ -184,7 +184,8 @@ def _headline(report: Report, tasks: Sequence[Task], program: str) -> _Headline:
         texts = dict.fromkeys(replace(each, say=None).text() for each in report.waits)
         said = " ".join(each.say for each in report.waits if each.say)
         return _Headline(f"waits {' and '.join(texts)}", note=said)
-    return _Headline(_what_failed(report) or f"run {last.number} {session.status}", causes)
+    said = _what_failed(report, of_tasks) if of_tasks else f"run {last.number} {session.status}"
+    return _Headline(said, causes)
 
 
 def _headline_of_queues(report: Report) -> _Headline:
@@ -201,22 +202,18 @@ def _cause(failure: Failure, program: str) -> Cause:
     return Cause(failure.name, cause_of(failure, program, seen_at), link)
 
 
-def _what_failed(report: Report) -> str:
+def _what_failed(report: Report, found: Sequence[Failure]) -> str:
     """Name the tasks that made the session fail: `load failed twice`, `b and a failed`, `7 tasks failed`."""
-    found = [each for each in failures(report) if each.task is not None]
     names, statuses = [str(each.task) for each in found], {each.status for each in found}
-    if not found:
-        return ""
-    if len(names) > 1:
-        several = {"failed": "failed", "lost": "died", "interrupted": "were interrupted"}
-        verb = several[statuses.pop()] if len(statuses) == 1 else "did not complete"
+    be = "was" if len(found) == 1 else "were"
+    verbs = {"failed": "failed", "lost": "died", "interrupted": f"{be} interrupted"}
+    verb = verbs[found[0].status] if len(statuses) == 1 else "did not complete"
+    if len(found) > 1:
         named = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) <= _MOST_NAMED else f"{len(names):,} tasks"
         return f"{named} {verb}"
-    ((status,), (name,)) = statuses, names
-    attempts = next(task.attempts for task in report.tasks if task.name == name)
-    count = sum(each.record.status == status for each in attempts)
-    often = "" if count == 1 else " twice" if count == 2 else f" {count} times"
-    return f"{name} {({'failed': 'failed', 'lost': 'died', 'interrupted': 'was interrupted'})[status]}{often}"
+    attempts = next(task.attempts for task in report.tasks if task.name == names[0])
+    count = sum(each.record.status == found[0].status for each in attempts)
+    return f"{names[0]} {verb}" + ("" if count == 1 else " twice" if count == 2 else f" {count} times")
 
 
 def _deliveries(tasks: Sequence[Task]) -> Counter[str]:
@@ -286,15 +283,16 @@ def _made(report: Report) -> Iterator[tuple[str, str]]:
 def _joined(marks: Iterable[Mark]) -> list[Mark]:
     """Join marks that could not be told apart: a consumer may have thousands."""
     found: list[Mark] = []
-    last: dict[str, int] = {}  # by status, the place of the last one
+    last: dict[tuple[str, bool], int] = {}  # of each kind, the place of the last one
     for mark in marks:
-        before = found[last[mark.status]] if mark.status in last else None
+        kind = (mark.status, mark.is_faded)
+        before = found[last[kind]] if kind in last else None
         if before is None or mark.right - before.left > _NARROW:
-            last[mark.status] = len(found)
+            last[kind] = len(found)
             found.append(mark)
         else:
             height = max(before.height, mark.height)
-            found[last[mark.status]] = before._replace(right=max(before.right, mark.right), height=height)
+            found[last[kind]] = before._replace(right=max(before.right, mark.right), height=height)
     return found
 
 
