@@ -25,7 +25,7 @@ from zrb_store.codec.classes import CmdResult
 from zrb_store.codec.tagged import READERS
 from zrb_store.records import JsonValue
 from zrb_store.render.format import preview, single_text, size
-from zrb_store.render.readable import readable
+from zrb_store.render.readable import readable, with_words
 
 pytestmark = pytest.mark.on_sqlite
 
@@ -132,6 +132,14 @@ def test_a_value_nested_deep_is_written(store: Store) -> None:
     for _ in range(190):
         value = (value,)
     assert readable(codec.to_json(codec.encode(value).data)) == "(" * 190 + "1" + ",)" * 190
+
+
+def test_the_words_of_a_damaged_value_are_ours_however_deep_it_is_nested() -> None:
+    deep = codec.to_json("[" * 600 + '{"$": "Decimal", "v": "1", "as": ["(", "", ")"]}' + "]" * 600)
+    found: Any = with_words(deep)
+    for _ in range(600):
+        (found,) = found
+    assert found == {"$": "Decimal", "v": "1"}
 
 
 def test_an_input_with_a_secret_is_shown_as_its_masked_text(command: Commands, store: Store) -> None:

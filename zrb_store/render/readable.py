@@ -58,17 +58,19 @@ def readable(tree: JsonValue | Lazy[JsonValue], length: int | None = None) -> st
 
 
 def with_words(tree: JsonValue) -> JsonValue:
-    """Return a value in which each part with a tag says under `as` how it reads, so that a page knows no tags.
+    """Return a value in which each part with a tag says under `as` how it reads, so that a page needs to know no tag.
 
-    That is a text, unless it is what stands under `v`. If other parts are in it, which are read one by one, it is what
-    stands before them, between a name and its part ("" if they have no names, None if it is a single part), and after.
+    `as` is a text, which is left out if `v` is the same. If the part has other parts in it, `as` is a list: what stands
+    before them, what joins a name to its part ("" without names, None for a single part), and what stands after them.
     """
+    # Trees may be nested deep: `map` needs no frame of Python, as a comprehension does before 3.12.
     if type(tree) is list:
-        return [with_words(item) for item in tree]
+        return list(map(with_words, tree))
     if type(tree) is not dict:
         return tree
     if "$" not in tree:
-        return {name: with_words(item) for name, item in tree.items()}
+        return dict(zip(tree, map(with_words, tree.values()), strict=True))
+    tree = {name: part for name, part in tree.items() if name != "as"}  # a damaged value may have it
     tag, content = tree["$"], tree.get("v")
     pieces = list(_parts(tree, None)) if type(tag) is str and tag in _JOINTS else []
     if any(isinstance(piece, _Part) for piece in pieces):
