@@ -15,7 +15,7 @@ from zrb_store.records import JsonObject, iso
 from zrb_store.render.format import format_duration
 
 _PAUSE, _PAUSES = 0.04, 0.4  # what a pause takes, and all of them together at most
-_LEAST, _LEASTS = 0.15, 0.5  # what some work takes at least, and as long as there is room for all of it
+_LEAST, _LEASTS = 0.15, 0.5  # what each stretch takes at least, if there are few; all of them together
 
 
 class Stretch(NamedTuple):
@@ -34,12 +34,13 @@ class Scale:
         count = len(work)
         pause = min(_PAUSE, _PAUSES / max(1, count - 1))
         lengths = [max(1, span.end - span.start) for span in work]
-        shares = [max(length / sum(lengths), min(_LEAST, _LEASTS / count)) for length in lengths]
-        room = 1 - pause * (count - 1)
+        total = sum(lengths)
+        shares = [max(length / total, min(_LEAST, _LEASTS / count)) for length in lengths]
+        unit = (1 - pause * (count - 1)) / max(1, sum(shares))
         self.stretches: list[Stretch] = []
         left, end = 0.0, None
         for span, share in zip(work, shares, strict=True):
-            right = left + share / sum(shares) * room
+            right = left + share * unit
             self.stretches.append(Stretch(span, left, right, "" if end is None else format_duration(span.start - end)))
             left, end = right + pause, span.end
         self._starts = [span.start for span in work]
