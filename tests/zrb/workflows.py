@@ -78,7 +78,6 @@ def task(name, action, **more):
 def shown(ctx):
     return sorted(dict(ctx.input).items())
 """
-
 """Functions for workflows whose tasks assign inputs. `MAIN` is their last task, `ASSIGNING` such a workflow."""
 
 GIVEN = {"day": "monday", "file-name": "a.csv", "file_name": "a.csv"}

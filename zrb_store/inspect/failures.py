@@ -26,10 +26,10 @@ class Failure(NamedTuple):
 
 
 def failures(shown: Shown) -> list[Failure]:
-    """Return what made the last run of a session fail; those that were interrupted only if nothing else did.
+    """Return what made the last run of a session fail; what was interrupted counts only if no task failed or was lost.
 
-    The attempt that began last is the first, as in `list`, and an error outside of attempts the last. Of a consumer it
-    is the newest delivery that did not complete.
+    The attempt that began last comes first, as in `list`, and an error outside of attempts last. Of the deliveries of a
+    consumer, only the newest one that did not complete is told.
     """
     run = last_started(shown.runs)
     if run is None:
@@ -46,7 +46,7 @@ def failures(shown: Shown) -> list[Failure]:
 
 
 def _last(tasks: Sequence[Task]) -> Iterator[AttemptRecord]:
-    """Yield the last attempts of tasks that did not complete."""
+    """Yield the newest delivery that did not complete, and the last attempts of other tasks that did not."""
     deliveries = [task for task in tasks if task.last is not None and task.last.kind == "delivery"]
     ended = (each.record for task in deliveries for each in task.attempts if each.record.status in UNSUCCESSFUL)
     if newest := max(ended, key=lambda each: each.id, default=None):

@@ -259,5 +259,6 @@ def _told(plotted: list[Any]) -> str:
 
 
 def _plotted(one: Any) -> JsonObject:
-    length, told = _length(one.run), f"{one.session} {one.run.status}, {format_duration(_length(one.run))}"
+    length = _length(one.run)
+    told = f"{one.session} {one.run.status}, {format_duration(length)}"
     return {"session": one.session, "status": one.run.status, "seconds": length / 1_000_000, "told": told}

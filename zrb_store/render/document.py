@@ -42,7 +42,7 @@ class Column:
 
 
 class Faded(list[str]):
-    """A row that is drawn dim on a terminal: what it tells of is over."""
+    """A row that is drawn dim on a terminal, since what it tells of was tried again."""
 
 
 @dataclass(frozen=True)
@@ -333,7 +333,7 @@ def _chunks(table: Table) -> Iterator[tuple[list[Cells], bool]]:
 
 
 def _kept(row: Cells, cells: list[str]) -> Cells:
-    """Return other cells of a row, which is faded if that was."""
+    """Return new cells for a row, faded if the row was."""
     return Faded(cells) if isinstance(row, Faded) else cells
 
 

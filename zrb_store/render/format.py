@@ -238,13 +238,13 @@ def orphaned(value: Value) -> str:
 def error_note(error: ErrorRecord, program: str) -> str:
     """Return type and message of an error on one line, cut to what a table or a headline has room for.
 
-    Commands in it are of a program.
+    Commands in it are those of a program.
     """
     return shorten(one_line(as_typed(error.text(), program)), _ERROR_WIDTH)
 
 
 def cause_of(failure: Failure, program: str, seen_at: str) -> str:
-    """Say why something did not complete, on one line; of what was lost, that its process was last seen then."""
+    """Say on one line why something did not complete; if it was lost, when its process was last seen."""
     if failure.error:
         return error_note(failure.error, program)
     return f"its process was last seen at {seen_at}" if failure.status == "lost" else "no error was recorded"

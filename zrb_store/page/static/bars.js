@@ -67,7 +67,7 @@ const Bars = (() => {
     }
     for (const each of found) {
       const final = each.bars.filter(({ attempt }) => !attempt.retried);
-      const told = final.length ? final : each.bars; // what was tried again is told by its end
+      const told = final.length ? final : each.bars; // attempts that were tried again count only if there are no others
       each.isFaded = !final.length;
       each.status = STATUSES.find((status) => told.some((one) => one.status === status)) || told[0].status;
     }

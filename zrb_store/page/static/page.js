@@ -79,7 +79,7 @@ const Page = (() => {
     return `${Math.floor(seconds / unit)} ${name} ago`;
   }
 
-  /** Format microseconds in their two largest units, as the command line does: only what depends on the width or on a chosen moment. */
+  /** Format microseconds in their two largest units, as the command line does. Python formats all that does not depend on the width or on a chosen moment. */
   function duration(length) {
     if (length === null || length === undefined) return "-";
     if (length < 1e6) return `${Math.floor(length / 1000)} ms`;
