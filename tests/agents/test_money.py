@@ -137,6 +137,7 @@ def test_readers_show_what_the_server_counted_at_the_prices_of_the_list(
     for text in (page, picture):
         assert all(f"{given:,} in / 11 out tokens, {dollars(list_price(given, 11))}" in text for given in (1001, 4004))
     assert f"paid 4 answers (10,010 in / 44 out tokens, {dollars(paid)}) and 3 tool calls; used again 2" in page
+    assert 'data-status="-"' not in page, "what a task has cost is no attempt, and has no mark"
 
 
 def test_a_fork_has_not_paid_what_it_copies(store: Store, command: Commands) -> None:
