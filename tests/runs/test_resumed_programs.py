@@ -134,4 +134,4 @@ def test_what_a_program_cannot_be_resumed_with(program: Program) -> None:
     (program.folder / "etl.py").unlink()
     code, said = program.resume()
     assert code == 3
-    assert "session night" in said
+    assert "session night was not started by a command of zrb" in said

@@ -92,6 +92,22 @@ def test_a_waiting_attempt_is_hollow(store: Store, tmp_path: Path, open_file: Op
         assert each.evaluate(style) == ["dotted", "rgb(128, 96, 0)"]  # --asks, amber
 
 
+class CmdTaskError(Exception):
+    """As zrb raises if a command fails."""
+
+
+def test_the_drawings_say_of_a_failed_command_only_what_it_said(store: Store, tmp_path: Path, open_file: Open) -> None:
+    store.session("s").xcom["files"].push("a")
+    with contextlib.suppress(CmdTaskError), store.session("s").run() as run, run.attempt("psql") as attempt:
+        attempt.xcom["files"].pop()
+        raise CmdTaskError("no table (exit 2)")
+    page = open_file(write(store, "s", tmp_path))
+    page.get_by_role("button", name=re.compile(r"^psql#1, failed, .*, no table \(exit 2\)$")).focus()
+    expect(page.locator("#timeline .detail .error")).to_have_text("no table (exit 2)")
+    page.evaluate("Page.select('s/files#1')")
+    expect(page.locator(".value-detail")).to_contain_text("failed, no table (exit 2)")
+
+
 def test_output_opens_at_its_end_with_the_error_in_the_heading(
     store: Store, location: str, tmp_path: Path, open_file: Open
 ) -> None:

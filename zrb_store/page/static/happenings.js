@@ -170,7 +170,7 @@ const Happenings = (() => {
 
   function reasonOf(attempt) {
     const error = attempt.error;
-    return error ? ` (${Lives.short([error.type, error.message].filter(Boolean).join(": "), 160)})` : "";
+    return error ? ` (${Lives.short(Page.errorText(error), 160)})` : "";
   }
 
   function ofAttempt({ attempt, begins }) {

@@ -4,8 +4,8 @@
    Lanes outside of what is scrolled to are not in the document. One bar is reached by the tab key; the arrow keys go from
    bar to bar. A press tells the other parts which moment it means. */
 const Timeline = (() => {
-  const { command, counted, duration, el, fill, time } = Page;
-  const { Scale, joined, counts, errorText, label, tip } = Bars;
+  const { command, counted, duration, el, errorText, fill, time } = Page;
+  const { Scale, joined, counts, label, tip } = Bars;
   const NARROW = 600; // pixels; below that, a lane's label stands above it
   const MARGIN = 12; // pixels beside the lanes
 

@@ -1,7 +1,7 @@
 "use strict";
 /* The values: a list that can be searched, of which only what is in sight is in the document, and the chosen value below it. */
 const Values = (() => {
-  const { command, el, fill, quoted, svg, time } = Page;
+  const { command, el, errorText, fill, quoted, svg, time } = Page;
   const ROW = 32; // pixels
   const STATES = ["live", "delayed", "taken", "dead", "retracted", "removed"];
 
@@ -16,9 +16,8 @@ const Values = (() => {
         if (Lives.endedDeath(each) === "requeued") events.push({ at: each.returned_at, event: "requeued", by: null, detail: each.reason });
         continue;
       }
-      const error = each.error ? [each.error.type, each.error.message].filter(Boolean).join(": ") : "";
       events.push({ at: each.taken_at, event: "taken", by: each.taken_by, detail: "" });
-      events.push({ at: each.returned_at, event: "given back", by: each.taken_by, detail: [each.reason, error].filter(Boolean).join(", ") });
+      events.push({ at: each.returned_at, event: "given back", by: each.taken_by, detail: [each.reason, errorText(each.error)].filter(Boolean).join(", ") });
     }
     if (value.state === "dead") events.push({ at: value.ended_at, event: "died", by: null, detail: `after ${value.failed_deliveries} deliveries` });
     for (const each of value.replaced) {
