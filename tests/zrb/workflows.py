@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from tests.zrb.conftest import Done, Process, Zrb, lines
+from tests.zrb.conftest import Done, Process, Zrb, lines, until
 from zrb_store import open_store
 from zrb_store.queries import attempts
 from zrb_store.records import AttemptRecord
@@ -163,13 +163,17 @@ def told(done: Done) -> list[str]:
 def taken_over(zrb: Zrb, running: Process) -> Iterator[Done]:
     """Stop the process of the session `end` until another one has taken it over, and yield how it ends."""
     with closing(sqlite3.connect(zrb.db, timeout=0.1, isolation_level=None)) as database:
-        while True:
+
+        def expires() -> bool:
             running.signal(signal.SIGSTOP)
             try:
                 database.execute("UPDATE zrb_run SET lease_expires_at = 1, suspected_at = 1")
-                break
             except sqlite3.OperationalError:  # it was stopped while it renewed its lease
                 running.signal(signal.SIGCONT)
+                return False
+            return True
+
+        until(expires)
     with open_store(zrb.db) as store:
         other = store.session("end").run(task="main").start()
         zrb.mark("taken")
