@@ -49,8 +49,7 @@ Context: TypeAlias = dict[str, Any]
 """What a template is given: its own names, of any type."""
 MOST_ROWS = 300
 """How many rows a table of attempts, runs or changes has in the text."""
-MOST_ATTEMPTS = 50
-"""How many attempts with errors or output stand there one by one; those before open together."""
+_MOST_ATTEMPTS = 50  # with errors or output that stand there one by one; those before open together
 _MOST_QUEUES = 40  # that the text has
 _MOST_VALUES = 200  # of all queues together; each queue shows its last ones
 _CONTENT = 300  # characters of a value
@@ -195,6 +194,6 @@ def errors(report: Report) -> Context:
     """
     ranked = sorted(report.logged, key=lambda each: each.is_final)
     return {
-        "earlier": ranked[:-MOST_ATTEMPTS],
-        "logged": sorted(ranked[-MOST_ATTEMPTS:], key=lambda each: not each.is_final),
+        "earlier": ranked[:-_MOST_ATTEMPTS],
+        "logged": sorted(ranked[-_MOST_ATTEMPTS:], key=lambda each: not each.is_final),
     }
