@@ -66,7 +66,7 @@ def test_why_a_command_failed_is_said_however_much_it_printed(command: Commands,
         raise CmdTaskError("the table is missing (exit 2)")
     for args in (["s"], ["s", "psql"]):
         text = command.ok("log", *args)
-        assert re.search(r"^psql#1 failed in run 1, \S+ \S+Z: the table is missing \(exit 2\)$", text, re.MULTILINE)
+        assert re.search(r"^psql#1 failed in run 1, \S+ \S+Z, took .*s: the table is missing \(exit 2\)$", text, re.M)
         assert "stderr" not in text
 
 

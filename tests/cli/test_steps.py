@@ -107,7 +107,7 @@ def test_a_lost_step_is_pending(command: Commands, store: Store) -> None:
     assert "convert/1 lost" in rows(text)[1]
     assert "Pending:  values that convert/1#1 took" in text
     assert "convert/1#1 (page) lost in convert#1, run 1" in command.ok("log", "night")
-    assert "Took" not in command.ok("log", "night", "convert/1")
+    assert "took" not in command.ok("log", "night", "convert/1")
 
 
 # -- ids of steps

@@ -50,7 +50,7 @@ def test_log_of_one_step(command: Commands, night: Store) -> None:
     lines = parse_lines("attempt", command.ok("log", "night", "convert/3", "--format", "jsonl"))
     assert [each["attempt"] for each in lines] == ["convert/3#1", "convert/3#2"]
     text = command.ok("log", "night", "convert/1")
-    assert "convert/1#1 (page 1) completed in convert#1, run 1" in text
+    assert re.search(r"^convert/1#1 \(page 1\) completed in convert#1, run 1, .*Z, took .*s$", text, re.MULTILINE)
     assert "Its result:  zrb-store get night convert/1 --result" in text
     assert "No attempt failed" not in text
     assert command.ok("log", "night", "convert/3").count("Traceback") == 2

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.page.browser.hostile import rich
+from tests.page.browser.hostile import rich, still_running
 from tests.page.pages import Pages
 from tests.support.commands import Commands
 from tests.support.sessions import parse
@@ -22,12 +22,19 @@ _TIMES = re.compile(
 )  # a page tells no times of what happened
 
 
+# What stands above an attempt: its name with the one of a step, its status, where and when, and how long it took.
+_TITLE = re.compile(r"((?:\S+#|Run )\d+(?: \(.+?\))?) (\w+) (.* \d\d:\d\d:\d\d)Z(, took [\d.]+ m?s)?")
+_TITLE_OF_PAGE = re.compile(r"\w+ (?:\S+#|Run )\d+ .*? UTC(?:, took [\d.]+ m?s)?")
+
+
 class _Tables(HTMLParser):
-    """The rows of the tables of a page, by the label of the table."""
+    """The rows of the tables of a page, by the label of the table; and the lines under which something is folded."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.rows: dict[str, list[list[str]]] = {}
+        self.folds: list[str] = []
+        self._begins: int | None = None  # the line, among the parts
         self._parts: list[str] = []
         self._label, self._cell = "", ""
         self.feed(page)
@@ -41,6 +48,8 @@ class _Tables(HTMLParser):
             self._cell = ""
         elif tag == "br":
             self._cell += "\n"
+        elif tag == "summary":
+            self._begins = len(self._parts)
 
     def handle_data(self, data: str) -> None:
         self._cell += data
@@ -53,6 +62,8 @@ class _Tables(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag in ("td", "th") and self._label in self.rows:
             self.rows[self._label][-1].append(self._cell.strip())
+        elif tag == "summary":
+            self.folds.append(re.sub(r"\s+", " ", "".join(self._parts[self._begins :])).strip())
 
 
 def blocks(text: str) -> dict[str, list[list[str]]]:
@@ -141,3 +152,23 @@ def test_readers_say_the_same(command: Commands, store: Store, pages: Pages) -> 
         assert re.search(rf"^{label} *{re.escape(text)}$", shown, re.MULTILINE)
         for made in (report, page):
             assert label + text in made.text
+
+
+@pytest.mark.slow
+def test_a_log_and_a_page_tell_of_the_same_attempts_in_the_same_words(
+    command: Commands, store: Store, pages: Pages
+) -> None:
+    rich(store, command)
+    still_running(store, "night")
+    reasons = set[str]()
+    for session in ("etl", "night"):
+        printed = [block.splitlines() for block in command.ok("log", session).split("\n\n")]
+        titles = {title: lines[-1] for lines in printed if (title := _TITLE.match(lines[0]))}
+        words = {"{1} {0} {2} UTC{3}".format(*title.groups("")) for title in titles}
+        reasons |= set(titles.values())
+        for text in (command.ok("report", session), pages(f"/session/{session}").text):
+            page = _Tables(text)
+            assert {found[0] for each in page.folds if (found := _TITLE_OF_PAGE.match(each))} == words
+            for reason in titles.values():
+                assert reason in page.text
+    assert {"ValueError: done", "Its process died or lost its lease; no error was recorded."} < reasons

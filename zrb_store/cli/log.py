@@ -23,7 +23,8 @@ from zrb_store.inspect.log import log as read_log
 from zrb_store.inspect.trace import took
 from zrb_store.masking import one_line
 from zrb_store.queries.output import OutputLine
-from zrb_store.records import ErrorRecord, JsonObject, RunRecord, pick_all
+from zrb_store.records import JsonObject, RunRecord, pick_all
+from zrb_store.render.attempts import Title, title_of, title_of_run, why_it_ended
 from zrb_store.render.document import Block, Column, Fields, Lines, Table
 from zrb_store.render.format import (
     NOTHING,
@@ -87,7 +88,7 @@ def _print(session_log: SessionLog, task: str | None, output_format: str, *, who
         of_runs = (run.error for run in session_log.runs if task is None)
         for error in itertools.chain(of_runs, (attempt.record.error for attempt in session_log.attempts)):
             if error:
-                echo_raw(error_details(error).rstrip("\n"))
+                echo_raw(error_details(error, program_name()).rstrip("\n"))
 
 
 def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterator[Block]:
@@ -97,8 +98,7 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
     for run in runs:
         yield _run_fields(run, times)
         if run.error and task is None:
-            title = f"Run {run.number} {run.status} outside of its attempts"
-            yield Lines(_error_lines(run.error), title)
+            yield Lines(_lines(error_details(run.error, program_name())), _title(title_of_run(run), times))
     untold = _Untold(nothing_failed=task is not None or not any(run.error for run in runs))
     for attempt in session_log.attempts:
         is_asked_for = attempt.record.step is not None and attempt.record.task == task
@@ -106,7 +106,7 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
             untold.nothing_failed = False
             yield _step_lines(attempt, times, name) if is_asked_for else _attempt_lines(attempt, times, whole)
         elif attempt.output and (whole or task is not None or attempt.record.status == "running"):
-            yield Lines(_output_lines(attempt.output, times, whole=whole), _title(attempt, times))
+            yield Lines(_output_lines(attempt.output, times, whole=whole), _title(title_of(attempt), times))
         else:
             untold.add(attempt)
     if summary := list(untold.lines(name)):
@@ -169,15 +169,23 @@ def _run_fields(run: RunRecord, times: TimeFormat) -> Fields:
 
 
 def _attempt_lines(attempt: AttemptLog, times: TimeFormat, whole: bool) -> Lines:
-    """Return the lines of an attempt that did not complete: what it printed, and then why it ended."""
+    """Return the lines of an attempt that did not complete: what it printed, and then why it ended.
+
+    What a failed command said last on stderr is in the title: it may have come long before the lines that are shown.
+    """
     error = attempt.record.error
     printed = _output_lines(attempt.output, times, whole=whole) if attempt.output else []
-    why = _error_lines(error) if error else [attempt.without_error]
-    return Lines([*printed, *why], _title(attempt, times))
+    said = f": {error_line(error)}" if error and error.type == "CmdTaskError" else ""
+    title = _title(title_of(attempt), times) + said
+    return Lines([*printed, *_lines(why_it_ended(attempt, program_name()))], title)
 
 
-def _error_lines(error: ErrorRecord) -> list[str]:
-    return [line.expandtabs() for line in error_details(error).splitlines()]
+def _lines(text: str) -> list[str]:
+    return [line.expandtabs() for line in text.splitlines()]
+
+
+def _title(title: Title, times: TimeFormat) -> str:
+    return title.text(times.full(title.at))
 
 
 def _step_lines(attempt: AttemptLog, times: TimeFormat, session: str) -> Lines:
@@ -185,28 +193,11 @@ def _step_lines(attempt: AttemptLog, times: TimeFormat, session: str) -> Lines:
     if attempt.has_failed:
         return _attempt_lines(attempt, times, False)
     lines, record = [], attempt.record
-    if record.ended_at is not None:
-        lines.append(f"Took {format_duration(took(record, None))}.")
     if record.given_back_at is not None:
         lines.append(f"Given back {times.full(record.given_back_at)}.")
     elif record.status == "completed":
         lines.append(f"Its result:  {program_name()} get {session} {shlex.quote(one_line(record.task))} --result")
-    return Lines(lines, _title(attempt, times))
-
-
-def _title(attempt: AttemptLog, times: TimeFormat) -> str:
-    """Return `load#1 failed in run 1, 2026-11-24 03:12:45`, or `load/3#1 (page 3) failed in load#2, run 1, ...`.
-
-    What a failed command said last on stderr follows: it may have come long before the lines that are shown.
-    """
-    record = attempt.record
-    name = record.name if record.step is None else f"{record.name} ({record.step})"
-    run = None if record.run is None else f"run {record.run}"
-    places = ", ".join(place for place in (attempt.parent, run) if place is not None)
-    where = f" in {one_line(places)}" if places else ""
-    error = record.error
-    said = f": {error_line(error)}" if error and error.type == "CmdTaskError" else ""
-    return f"{one_line(name)} {record.status}{where}, {times.full(record.started_at)}{said}"
+    return Lines(lines, _title(title_of(attempt), times))
 
 
 def _output_lines(output: AttemptOutput, times: TimeFormat, *, whole: bool) -> list[str]:

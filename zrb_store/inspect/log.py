@@ -52,14 +52,6 @@ class AttemptLog:
         """Whether it has failed and was not tried again."""
         return self.has_failed and not self.was_retried
 
-    @property
-    def without_error(self) -> str:
-        """What is said of an attempt that has failed without an error; of others nothing."""
-        if self.record.error is not None or not self.has_failed:
-            return ""
-        is_lost = self.record.status == "lost"
-        return "Its process died or lost its lease; no error was recorded." if is_lost else "No error was recorded."
-
     def to_json(self) -> JsonObject:
         record = self.record
         return {

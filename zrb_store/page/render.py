@@ -27,10 +27,19 @@ from zrb_store.page.content import Report, cut_text
 from zrb_store.queries.history import Value
 from zrb_store.queries.runs import acknowledged_at
 from zrb_store.records import ErrorRecord, JsonTree, iso, to_datetime
-from zrb_store.render.attempts import AttemptRow, row_of_costs, row_of_step, rows_of_attempts
+from zrb_store.render.attempts import (
+    AttemptRow,
+    row_of_costs,
+    row_of_step,
+    rows_of_attempts,
+    title_of,
+    title_of_run,
+    why_it_ended,
+)
 from zrb_store.render.format import (
     NOTHING,
     counted,
+    error_details,
     error_note,
     fate,
     format_duration,
@@ -73,7 +82,8 @@ def environment() -> Environment:
     )
     made.globals |= {"address": address, "has_stats": place_of("figures") is not None}
     named = (percent, size, counted, process, content, life, rows, row_of_session, pusher, iso, acknowledged_at)
-    made.filters |= {each.__name__: each for each in named}
+    titles = (title_of, title_of_run, why_it_ended, error_details)
+    made.filters |= {each.__name__: each for each in (*named, *titles)}
     made.filters |= {
         "session_address": address_of_session,
         "project_name": lambda project: PurePath(project).name or project,

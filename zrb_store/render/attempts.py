@@ -1,4 +1,4 @@
-"""The rows of a task's attempts and steps, in order and in words, as a terminal and a page draw them."""
+"""What a terminal and a page say of attempts and steps: in the rows of a table, and above what they printed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from zrb_store.inspect.advice import PROGRAM
+from zrb_store.inspect.log import AttemptLog
 from zrb_store.inspect.show import ShownStep, Task
+from zrb_store.inspect.trace import took
 from zrb_store.masking import one_line
-from zrb_store.records import AttemptRecord
-from zrb_store.render.format import NOTHING, error_note, preview, what_was_read
+from zrb_store.records import AttemptRecord, RunRecord
+from zrb_store.render.format import NOTHING, error_details, error_note, format_duration, preview, what_was_read
 
 
 class AttemptRow(NamedTuple):
@@ -59,3 +61,47 @@ def row_of_step(step: ShownStep, program: str = PROGRAM, *, full: bool = False) 
     elif step.note is None and step.result is not None:
         gave = f" = {preview(step.result, full=full)}"
     return AttemptRow(one_line(step.id), step.status, last, one_line(step.note or step.name), facts, gave, is_step=True)
+
+
+class Title(NamedTuple):
+    """What stands above what an attempt printed and why it ended, or above the error of a run."""
+
+    name: str
+    step: str  # its name, if the attempt is one of a step
+    status: str
+    place: str  # the attempt around it, and the run
+    at: int | None  # microseconds; a page draws times in its own way
+    took: str = ""
+
+    def text(self, at: str) -> str:
+        """Return `load#1 failed in run 1, 03:12:45, took 2.1 s`, or `load/3#1 (page 3) failed in load#2, ...`."""
+        return f"{self.name}{self.step} {self.status} {self.place}{at}{self.took}"
+
+
+def title_of(attempt: AttemptLog) -> Title:
+    record = attempt.record
+    places = ", ".join(filter(None, (attempt.parent, None if record.run is None else f"run {record.run}")))
+    micros = took(record, None)
+    return Title(
+        one_line(record.name),
+        f" ({one_line(record.step)})" if record.step else "",
+        record.status,
+        f"in {one_line(places)}, " if places else "",
+        record.started_at,
+        "" if micros is None else f", took {format_duration(micros)}",
+    )
+
+
+def title_of_run(run: RunRecord) -> Title:
+    """Return the title of what a run raised outside of its attempts."""
+    return Title(f"Run {run.number}", "", run.status or "running", "outside of its attempts, ", run.ended_at)
+
+
+def why_it_ended(attempt: AttemptLog, program: str = PROGRAM) -> str:
+    """Return the traceback of an attempt, or what else is known of why it did not complete; of others nothing."""
+    if attempt.record.error is not None:
+        return error_details(attempt.record.error, program)
+    if not attempt.has_failed:
+        return ""
+    is_lost = attempt.record.status == "lost"
+    return "Its process died or lost its lease; no error was recorded." if is_lost else "No error was recorded."

@@ -333,6 +333,6 @@ def error_line(error: ErrorRecord) -> str:
     return as_typed(error.text(), program_name())
 
 
-def error_details(error: ErrorRecord) -> str:
-    """Return the traceback of an error or else its type and message."""
-    return as_typed(error.traceback or error.text(), program_name())
+def error_details(error: ErrorRecord, program: str) -> str:
+    """Return the traceback of an error or else its type and message, with commands of a program."""
+    return as_typed(error.traceback or error.text(), program)
