@@ -9,14 +9,14 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.page.browser.hostile import rich, still_running
-from tests.page.pages import Pages
+from tests.page.pages import Pages, description
 from tests.support.commands import Commands
 from tests.support.sessions import parse
 from zrb_store import Store
 from zrb_store.page.card import Card
 from zrb_store.page.content import describe
 
-_SINCE = re.compile(r"(?<=since )(?:\S+Z|\S+ \S+ UTC)")
+_SINCE = re.compile(r"(?<=since )(?:\S+Z|\S+ [\d:]+(?: UTC)?)")
 _TIMES = re.compile(
     r",? at [\d:-]+(?: [\d:]+)?Z|(?<=: )[\d:-]+(?: [\d:]+)?Z "
 )  # a page tells no times of what happened
@@ -172,3 +172,18 @@ def test_a_log_and_a_page_tell_of_the_same_attempts_in_the_same_words(
             for reason in titles.values():
                 assert reason in page.text
     assert {"ValueError: done", "Its process died or lost its lease; no error was recorded."} < reasons
+
+
+@pytest.mark.on_sqlite
+def test_show_and_pages_say_what_a_queue_allows_in_the_same_words(
+    command: Commands, store: Store, pages: Pages
+) -> None:
+    store.session("inbox").xcom["files"].push("a.csv")
+    command("queue", "inbox", "files", "--pause", "--max-deliveries", "3")
+    title = next(each for each in blocks(command.ok("show", "inbox")) if each.startswith("Queue files: "))
+    allowed = _SINCE.sub("T", title).removeprefix("Queue files: 1 live of 1, ")
+    assert allowed == "paused since T, at most 3 deliveries"
+    _, row = _Tables(pages("/queues").text).rows["Queues"]
+    assert _SINCE.sub("T", row[-1]) == allowed
+    (queue,) = description(store.database, "inbox")["queues"].values()
+    assert allowed.endswith(queue["limit"])  # which a script writes above the queue

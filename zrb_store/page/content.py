@@ -40,7 +40,7 @@ from zrb_store.records import (
     pick,
     pick_all,
 )
-from zrb_store.render.format import format_duration, size
+from zrb_store.render.format import format_duration, most_deliveries, size
 from zrb_store.render.readable import with_words
 from zrb_store.wings import View, load, views
 
@@ -267,6 +267,7 @@ def _has_results_only(queue: Queue) -> bool:
 def _queue_json(queue: Queue) -> JsonObject:
     return {
         **queue.now.rules.to_json(),
+        "limit": most_deliveries(queue.now.rules.max_deliveries),
         "counts": {"values": queue.count, "live": len(queue.live), "dead": queue.now.dead},
         "left_out": queue.left_out,
         "values": list(map(_value_json, queue.values)),

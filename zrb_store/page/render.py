@@ -25,6 +25,7 @@ from zrb_store.inspect.trace import took
 from zrb_store.masking import printable
 from zrb_store.page.content import Report, cut_text
 from zrb_store.queries.history import Value
+from zrb_store.queries.queues import QueueRules, QueueState
 from zrb_store.queries.runs import acknowledged_at
 from zrb_store.records import ErrorRecord, JsonTree, iso, to_datetime
 from zrb_store.render.attempts import (
@@ -47,6 +48,7 @@ from zrb_store.render.format import (
     preview,
     process,
     pusher,
+    queue_limits,
     setting_text,
     size,
 )
@@ -89,7 +91,8 @@ def environment() -> Environment:
         "project_name": lambda project: PurePath(project).name or project,
         "time": _format_time,
         "moment": _format_moment,
-        "short_moment": functools.partial(_format_moment, how=' data-how="ago"', zone=""),
+        "short_moment": _short_moment,
+        "limits": _queue_limits,
         "duration": format_duration,
         "took": lambda each, now: format_duration(took(each, now)),
         "cut": cut_text,
@@ -131,6 +134,15 @@ def _format_moment(at: int | None, how: str = "", zone: str = " UTC") -> Markup:
     """Return an element with a time, which scripts rewrite in the reader's own zone, or as how long ago it is."""
     text = _format_time(at).removesuffix(" UTC") + zone
     return Markup("-") if at is None else Markup('<time datetime="{}"{}>{}</time>').format(iso(at), Markup(how), text)
+
+
+_short_moment = functools.partial(_format_moment, how=' data-how="ago"', zone="")
+
+
+def _queue_limits(of: QueueRules | QueueState, *, is_short: bool = False) -> list[Markup]:
+    """Return what a queue does not allow, with elements for times."""
+    moment = _short_moment if is_short else _format_moment
+    return [Markup(text) for text in queue_limits(of.max_deliveries, of.paused_at, moment)]
 
 
 def as_json(tree: JsonTree) -> Markup:

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -188,6 +188,16 @@ def taker(value: Value) -> str | None:
 
 def _who(attempt: str | None, by_hand: Change | None) -> str | None:
     return one_line(attempt) if attempt else process(by_hand) if by_hand else None
+
+
+def queue_limits(max_deliveries: int | None, paused_at: int | None, time: Callable[[int], str]) -> list[str]:
+    """Say what a queue does not allow: `paused since 03:12:45`, `at most 5 deliveries`."""
+    paused = "" if paused_at is None else f"paused since {time(paused_at)}"
+    return list(filter(None, (paused, most_deliveries(max_deliveries))))
+
+
+def most_deliveries(max_deliveries: int | None) -> str:
+    return "" if max_deliveries is None else f"at most {counted(max_deliveries, 'delivery')}"
 
 
 def fate(value: Value, times: TimeFormat | None) -> str:

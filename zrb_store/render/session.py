@@ -48,6 +48,7 @@ from zrb_store.render.format import (
     preview,
     program_name,
     pusher,
+    queue_limits,
     run_process,
     size,
 )
@@ -243,10 +244,8 @@ class SessionPrinter:
             parts = [f"{len(queue.live):,} live" if queue.count else "empty"]
         else:
             parts = queue.counts if is_now and self._look.only is None else queue.counts[:1]
-        if is_now and queue.now.rules.paused_at is not None:
-            parts.append(f"paused since {self._times.brief(queue.now.rules.paused_at)}")
-        if limit is not None:
-            parts.append(f"at most {counted(limit, 'delivery')}")
+        if is_now:
+            parts += queue_limits(limit, queue.now.rules.paused_at, self._times.brief)
         title = f"Queue {one_line(queue.now.name)}: {', '.join(parts)}"
         shows_next = self._look.only == "next" or (is_now and self._look.only is None and bool(queue.earlier))
         rows = (self._value_row(value, limit, shows_next=shows_next) for value in queue.values)

@@ -101,8 +101,8 @@ const Lanes = (() => {
     }
 
     _say(queue, player) {
-      const { maxDeliveries, leftOut } = queue;
-      this.limit.textContent = maxDeliveries ? `at most ${Page.counted(maxDeliveries, "delivery")}` : "";
+      const { limit, leftOut } = queue;
+      this.limit.textContent = limit;
       const earlier = leftOut === 1 ? "1 earlier value of this queue is" : `${leftOut.toLocaleString("en")} earlier values of this queue are`;
       this.leftOut.hidden = !leftOut;
       this.leftOut.textContent = `${earlier} not on this page.`;

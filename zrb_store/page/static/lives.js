@@ -17,7 +17,7 @@ const Lives = (() => {
     const queue = {
       name,
       place,
-      maxDeliveries: shape.max_deliveries,
+      limit: shape.limit,
       leftOut: shape.left_out || 0,
       count: values.length,
       values,
