@@ -124,6 +124,8 @@ def test_readers_say_the_same(command: Commands, store: Store, pages: Pages) -> 
         assert status == each["status"]
         assert not error or error["message"] in note
 
+    sent = description(store.database, "etl")["queues"]
+    named = []  # who did something by hand
     for name, queue in told["queues"].items():
         title = next(each for each in printed if each.startswith(f"Queue {name}: "))
         on_terminal_lives = lives(printed[title])
@@ -133,6 +135,11 @@ def test_readers_say_the_same(command: Commands, store: Store, pages: Pages) -> 
             assert lives(rows) == on_terminal_lives
             assert contents(rows, 2) == contents(printed[title], 1)
             assert _SINCE.sub("T", title.replace(": ", " ", 1)) in _SINCE.sub("T", made.text)
+        for value in sent[name]["values"]:
+            for each in filter(None, [value["taken_from"], *(each["replaced_by"] for each in value["replaced"])]):
+                named.append(each)
+                assert f"by {each['by']}" in on_terminal_lives[f"#{value['seq']}"]
+    assert [each["reason"] for each in named] == ["spoiled", "a typo"]
 
     card = Card(describe(store.database, "etl"), "zrb-store")
     assert card.helps is not None

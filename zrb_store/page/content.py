@@ -40,7 +40,7 @@ from zrb_store.records import (
     pick,
     pick_all,
 )
-from zrb_store.render.format import format_duration, most_deliveries, size
+from zrb_store.render.format import format_duration, most_deliveries, process, size
 from zrb_store.render.readable import with_words
 from zrb_store.wings import View, load, views
 
@@ -112,9 +112,18 @@ def _value_json(value: Value) -> JsonObject:
     record, undone = value.record, value.undone
     ends = {"taken_at": value.taken_at, "ended_at": record.ended_at, "undone_at": undone and undone.at}
     shown = value.to_json()
-    replaced = [{**each.to_json(), "value": with_words(each.content)} for each in value.replaced]
+    replaced = [
+        {**each.to_json(), "value": with_words(each.content), "replaced_by": _by_hand(each.by)}
+        for each in value.replaced
+    ]
     shown |= {"size": size(record.size), "value": with_words(value.content), "replaced": replaced}
+    shown |= {"pushed_from": _by_hand(value.pushed_from), "taken_from": _by_hand(value.taken_from)}
     return {**shown, "pushed_at": record.pushed_at, "due_at": record.due_at, **ends}
+
+
+def _by_hand(change: Change | None) -> JsonObject | None:
+    """Return who did something by hand, in words, and why."""
+    return None if change is None else {"by": process(change), "reason": change.reason}
 
 
 class Plan(NamedTuple):

@@ -18,7 +18,9 @@ from tests.support.sessions import show
 from zrb_store import Store
 from zrb_store.codec import encode
 from zrb_store.operations.values import pop, push
+from zrb_store.queries.by_hand import Change
 from zrb_store.records import iso
+from zrb_store.render.format import process
 
 # Go through all moments, forwards and then backwards, and return what the page makes of each of them.
 LOOK = """async () => {
@@ -54,7 +56,7 @@ def stored(store: Store, session: str, at: str) -> list[dict[str, Any]]:
             "state": value["state"],
             "takenAt": value["taken_at"],
             "takenBy": value["taken_by"],
-            "takenFrom": value["taken_from"],
+            "takenFrom": by_hand(value["taken_from"]),
             "orphaned": value["orphaned"],
             "failedDeliveries": value["failed_deliveries"],
             "returns": len(value["returns"]),
@@ -62,6 +64,11 @@ def stored(store: Store, session: str, at: str) -> list[dict[str, Any]]:
         for name, queue in queues.items()
         for value in queue["values"]
     ]
+
+
+def by_hand(change: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what a page is sent of a person and why."""
+    return change and {"by": process(Change(at=0, action="", detail=None, **change)), "reason": change["reason"]}
 
 
 RANDOM = [kind for kind in hostile.SESSIONS if kind.startswith("random")]
@@ -156,10 +163,10 @@ def test_who_pushed_or_took_a_value_in_a_shell_is_named(
     pop(store.database, "inbox", "files", None)
     page = open_file(write(store, "inbox", tmp_path))
     slider = page.get_by_role("slider", name="Moment")
-    for key, verb in (("Home", "pushed “a.csv” to"), ("End", "took “a.csv” from")):
+    for key, verb in (("Home", "pushed to"), ("End", "taken from")):
         slider.press(key)
         expect(page.locator("#moment .said")).to_have_text(
-            re.compile(rf"\S+ \(pid {os.getpid()} on \S+\) {verb} files")
+            re.compile(rf"“a.csv” was {verb} files by \S+, pid {os.getpid()} on \S+$")
         )
 
 

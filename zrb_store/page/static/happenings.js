@@ -114,18 +114,18 @@ const Happenings = (() => {
       const was = plural ? "were" : "was";
       const to = `${plural ? "their places" : "its place"} in ${queue.name}`;
       const delivered = Page.counted(failedDeliveries || 0, "delivery");
-      const actor = by || (who ? (who.user || "somebody") + (who.pid ? ` (pid ${who.pid} on ${who.host})` : "") : null);
+      const outside = who ? `by ${Lives.person(who)}` : "outside any task";
       switch (kind) {
         case "push":
-          return actor ? `${actor} pushed ${names} to ${queue.name}` : `${names} ${was} pushed to ${queue.name} outside any task`;
+          return by ? `${by} pushed ${names} to ${queue.name}` : `${names} ${was} pushed to ${queue.name} ${outside}`;
         case "move":
           return `${by || "somebody"} moved ${names} within ${queue.name}`;
         case "take":
-          return actor ? `${actor} took ${names} from ${queue.name}` : `${names} ${was} taken from ${queue.name} outside any task`;
+          return by ? `${by} took ${names} from ${queue.name}` : `${names} ${was} taken from ${queue.name} ${outside}`;
         case "remove":
-          return actor ? `${actor} ${by ? "removed" : "dropped"} ${names} from ${queue.name}` : `${names} ${was} removed from ${queue.name} outside any task`;
+          return by ? `${by} removed ${names} from ${queue.name}` : `${names} ${was} ${who ? "dropped" : "removed"} from ${queue.name} ${outside}`;
         case "replace":
-          return `${actor || "somebody"} replaced ${names} in ${queue.name}`;
+          return `${names} ${was} replaced in ${queue.name} by ${Lives.person(who) || "somebody"}`;
         case "return":
           return `${this._undone(by, why, marks)}: ${names} came back to ${to}`;
         case "due":

@@ -158,8 +158,8 @@ const Lives = (() => {
     return short(text, most) || '""';
   }
 
-  /** Name who did something from a shell, with which process. */
-  const person = (by) => by && (by.user || "somebody") + (by.pid ? `, pid ${by.pid} on ${by.host}` : "");
+  /** Name who did something from a shell. */
+  const person = (from) => from && from.by;
 
   /** Name who pushed a value, and who took it: an attempt, a process of a shell, or null. */
   const pusher = (value) => value.pushed_by || person(value.pushed_from);
