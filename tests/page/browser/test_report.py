@@ -392,8 +392,11 @@ def test_times_are_those_of_the_reader(run: Path, open_file: Open) -> None:
 
 def test_paper_gets_the_whole_text(run: Path, open_file: Open) -> None:
     page = open_file(run)
+    hints = page.get_by_text(re.compile("^(Point at|Link to) "))  # what only a screen can do
+    expect(hints.filter(visible=True)).to_have_count(3)
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
+    expect(hints.filter(visible=True)).to_have_count(0)
     expect(page.locator("#values .as-text table").first).to_be_visible()
     expect(page.get_by_label("Search", exact=True)).to_be_hidden()
     page.evaluate("dispatchEvent(new Event('afterprint'))")

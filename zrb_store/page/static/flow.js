@@ -257,6 +257,7 @@ const Flow = (() => {
       else if (grouped) this.said.textContent = this.say(grouped.row);
       else if (chosen) this.said.textContent = this.life(chosen.queue, chosen.index);
       else this.said.textContent = HINT;
+      this.said.classList.toggle("hint", this.said.textContent === HINT);
     }
 
     say(row) {

@@ -56,7 +56,7 @@ const Moment = (() => {
         this.stage.element, this.stage.more, this.legend(),
         el("div", { class: "commands" }, this.command,
           Page.copier(() => this.command.textContent, "command"),
-          el("span", { class: "quiet" }, "Link to this moment"), Page.copier(() => this.link(), "link")));
+          el("span", { class: "quiet hint" }, "Link to this moment"), Page.copier(() => this.link(), "link")));
     }
 
     legend() {

@@ -248,7 +248,7 @@ const Timeline = (() => {
     show(cluster) {
       this.shown = cluster;
       if (!cluster) {
-        fill(this.detail, el("p", { class: "quiet" }, "Point at a bar, or move to one with the Tab and arrow keys. Click the timeline to see the queues of that moment."));
+        fill(this.detail, el("p", { class: "quiet hint" }, "Point at a bar, or move to one with the Tab and arrow keys. Click the timeline to see the queues of that moment."));
         return;
       }
       const [first] = cluster.bars, { attempt } = first;
