@@ -52,7 +52,7 @@ def test_description_has_what_show_and_log_have(filled: Store) -> None:
     assert {name: described[name] for name in same} == {name: shown[name] for name in same}
     runs = [{name: part for name, part in run.items() if name != "worked_until"} for run in described["runs"]]
     assert runs == log["runs"]
-    added = {"attempts_left_out", "ended_at", "undone_at"}
+    added = {"attempts_left_out", "ended_at", "undone_at", "events"}
     for ours, theirs in zip(described["tasks"], shown["tasks"], strict=True):
         for attempt in ours["attempts"]:
             assert re.fullmatch(r"\d+ ms|\d+\.\d s", attempt.pop("took"))

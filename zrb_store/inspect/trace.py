@@ -1,6 +1,6 @@
 """When things happened: the attempts of a session as spans of time, and the history of one value.
 
-`show --timeline` and reports draw the spans; `trace` shows the history.
+`show --timeline` and reports draw the spans; `trace` and pages show the history.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, Value
 from zrb_store.queries.lease import worked_until
-from zrb_store.records import AttemptRecord, JsonObject, JsonValue, RunRecord, SessionRecord, pick
+from zrb_store.records import AttemptRecord, ErrorRecord, JsonObject, JsonValue, RunRecord, SessionRecord, pick
 
 
 class Span(NamedTuple):
@@ -88,7 +88,9 @@ class Event:
     value: str | None = None  # the other value that is concerned
     pushed_from: Change | None = None  # who pushed the value from a shell
     taken_from: Change | None = None  # who took the value from a shell, or dropped or replaced it
-    earlier: JsonValue = None  # what it was before it was replaced; its value's `replaced` has it in JSON
+    # What the JSON of its value has: what it was before it was replaced; why the attempt that gave it back failed.
+    earlier: JsonValue = None
+    error: ErrorRecord | None = None
 
     def to_json(self) -> JsonObject:
         by: JsonObject = {"by": self.by and self.by.name, "step": self.by and self.by.step}
@@ -112,13 +114,17 @@ def trace(database: Database, session: str, queue: str, seq: int) -> Trace:
         record = sessions.get(transaction, session)
         queue_id = find_queue(transaction, record, queue)
         value = find_value(transaction, record, queue, queue_id, seq)
-        events = [
-            *_own_events(value),
-            *_moves(transaction, value, session, queue),
-            *_copies(transaction, record, queue, value),
-        ]
-    # The sort is stable: events of the same tick keep their order.
-    return Trace(value, sorted(events, key=lambda event: event.tick))
+        moves, copies = _moves(transaction, value, session, queue), _copies(transaction, record, queue, value)
+        return Trace(value, _in_order([*own_events(value), *moves, *copies]))
+
+
+def own_events(value: Value) -> list[Event]:
+    """Return what happened to a value in its place of its queue, in order."""
+    return _in_order(_own_events(value))
+
+
+def _in_order(events: Iterable[Event]) -> list[Event]:
+    return sorted(events, key=lambda event: event.tick)  # stable: events of the same tick keep their order
 
 
 def _own_events(value: Value) -> Iterator[Event]:
@@ -143,7 +149,8 @@ def _deliveries(value: Value) -> Iterator[Event]:
         record = each.record
         if each.ended_death is None:
             yield Event(record.taken_tick, "taken", record.taken_at, each.taker)
-            yield Event(record.returned_tick, "given back", record.returned_at, each.taker, record.reason)
+            returned = record.returned_tick, "given back", record.returned_at
+            yield Event(*returned, each.taker, record.reason, error=each.error)
             if record.failed_deliveries is not None and died.pop(record.returned_tick, None) is not None:
                 yield _death(record.returned_tick, record.returned_at, record.failed_deliveries)
         elif each.ended_death == "requeued":

@@ -22,7 +22,7 @@ from zrb_store.inspect.log import AttemptLog, SessionLog, log_of, run_json
 from zrb_store.inspect.queues import held_by_others
 from zrb_store.inspect.resume import Decision
 from zrb_store.inspect.show import Queue, SessionDocument, ShownAttempt, ShownStep, Task, open_session
-from zrb_store.inspect.trace import Timeline, merged, took
+from zrb_store.inspect.trace import Timeline, merged, own_events, took
 from zrb_store.page.scale import Scale
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.history import Value
@@ -41,6 +41,7 @@ from zrb_store.records import (
     pick_all,
 )
 from zrb_store.render.format import format_duration, most_deliveries, process, size
+from zrb_store.render.life import row_of_event
 from zrb_store.render.readable import with_words
 from zrb_store.wings import View, load, views
 
@@ -118,7 +119,16 @@ def _value_json(value: Value) -> JsonObject:
     ]
     shown |= {"size": size(record.size), "value": with_words(value.content), "replaced": replaced}
     shown |= {"pushed_from": _by_hand(value.pushed_from), "taken_from": _by_hand(value.taken_from)}
+    if not _is_plain(value):
+        shown["events"] = [row_of_event(each)._asdict() for each in own_events(value)]
     return {**shown, "pushed_at": record.pushed_at, "due_at": record.due_at, **ends}
+
+
+def _is_plain(value: Value) -> bool:
+    """Whether nothing happened to a value but that it was pushed, and perhaps taken, as most: a script tells that."""
+    record, steps = value.record, [each for each in (value.pusher, value.taker) if each and each.step]
+    was_changed = value.returns or value.replaced or record.orphaned or record.moved_from is not None
+    return not (steps or was_changed) and record.state in ("live", "delayed", "taken")
 
 
 def _by_hand(change: Change | None) -> JsonObject | None:

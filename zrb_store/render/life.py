@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
+from zrb_store.inspect.advice import PROGRAM
+from zrb_store.inspect.trace import Event
 from zrb_store.masking import one_line
 from zrb_store.queries.history import Replaced, Returned, Value
 from zrb_store.records import ErrorRecord
 from zrb_store.render.document import shorten
-from zrb_store.render.format import TimeFormat, given_back, replacement
+from zrb_store.render.format import NOTHING, TimeFormat, error_note, given_back, preview, process, replacement
 
 
 def past(
@@ -43,3 +46,28 @@ def _deliveries(
         text = one_line(f"delivery {record.failed_deliveries}: {at}{by}: {record.reason}{why}")
         yield text if width is None else shorten(text, width)
         before = error
+
+
+class EventRow(NamedTuple):
+    """One thing that happened to a value."""
+
+    at: int | None  # microseconds
+    event: str
+    by: str  # the attempt, of a step with its name: `load/3#1 (page 3)`; or who did it from a shell
+    note: str
+
+
+def row_of_event(event: Event, program: str = PROGRAM) -> EventRow:
+    by = NOTHING if event.by is None else event.by.name
+    if event.by is not None and event.by.step is not None:
+        by += f" ({event.by.step})"
+    if by_hand := event.pushed_from or event.taken_from:
+        by = process(by_hand)
+    verb = {"pushed": "continues ", "moved": "continued as "}.get(event.event, "")
+    notes = [
+        None if event.value is None else f"{verb}{event.value}",
+        f"was {preview(event.earlier)}" if event.event == "replaced" else None,
+        event.reason,
+        None if event.error is None else error_note(event.error, program),
+    ]
+    return EventRow(event.at, event.event, one_line(by), one_line(", ".join(filter(None, notes))))

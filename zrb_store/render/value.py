@@ -12,11 +12,22 @@ from zrb_store.masking import one_line, printable
 from zrb_store.queries.history import Value
 from zrb_store.records import JsonObject, JsonValue
 from zrb_store.render.document import Column, Fields, Lines, Table, on_terminal
-from zrb_store.render.format import NOTHING, TimeFormat, fate, preview, process, pusher, replacement, single_text, size
+from zrb_store.render.format import (
+    NOTHING,
+    TimeFormat,
+    fate,
+    preview,
+    program_name,
+    pusher,
+    replacement,
+    single_text,
+    size,
+)
+from zrb_store.render.life import row_of_event
 from zrb_store.render.printing import echo_json, echo_value, print_document, slices, write_bytes
 
 if TYPE_CHECKING:
-    from zrb_store.inspect.trace import Event, Trace
+    from zrb_store.inspect.trace import Trace
 
 _SHOWN_LENGTH = 240  # characters of a traced value, unless all of it is asked for
 _EVENT_COLUMNS = (Column("at", words=True), Column("event", status=True), Column("by", fold=True), Column("note"))
@@ -77,24 +88,10 @@ def _step_fields(result: StepResult) -> Fields:
 def print_trace(history: Trace, *, full: bool) -> None:
     times, text = TimeFormat(), preview(history.value.content, full=full)
     shown = text if full or len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
-    rows = ([times.exact(event.at), event.event, one_line(_by(event)), _note(event)] for event in history.events)
+    told = (row_of_event(event, program_name()) for event in history.events)
+    rows = ([times.exact(each.at), each.event, each.by, each.note] for each in told)
     fields = _fields(history.value, times, ("Content", shown))
     print_document([fields, Table(_EVENT_COLUMNS, rows)], full=full)
-
-
-def _by(event: Event) -> str:
-    """Name the attempt of an event; of a step, with its name: `load/3#1 (page 3)`; or who did it from a shell."""
-    if by_hand := event.pushed_from or event.taken_from:
-        return process(by_hand)
-    name = event.by.name if event.by else NOTHING
-    return f"{name} ({event.by.step})" if event.by and event.by.step is not None else name
-
-
-def _note(event: Event) -> str:
-    verb = {"pushed": "continues ", "moved": "continued as "}.get(event.event, "")
-    other_value = None if event.value is None else f"{verb}{event.value}"
-    earlier = f"was {preview(event.earlier)}" if event.event == "replaced" else None
-    return one_line(", ".join(part for part in (other_value, earlier, event.reason) if part))
 
 
 def _raw_pieces(tree: JsonValue) -> Iterator[bytes]:

@@ -23,8 +23,8 @@ from zrb_store import Store, codec
 from zrb_store.inspect.trace import trace
 from zrb_store.masking import printable
 from zrb_store.operations.values import pop, push
-from zrb_store.queries.by_hand import Change
-from zrb_store.render.format import process
+from zrb_store.records import iso
+from zrb_store.render.life import row_of_event
 from zrb_store.render.readable import readable
 
 VALUES: list[Any] = [
@@ -79,7 +79,7 @@ EVENTS = """
 async (id) => {
     const found = await Page.read(document.getElementById("description"));
     const value = Object.values(found.queues).flatMap((queue) => queue.values).find((each) => each.id === id);
-    return Values.life(value).map(({ at, event, by }) => [Page.time(at, "exact").slice(11, 26), event, by]);
+    return Values.life(value).map(({ at, event, by, note }) => [Page.time(at, "exact").slice(11, 26), event, by, note]);
 }
 """
 
@@ -106,18 +106,13 @@ def test_the_life_of_a_value_is_that_of_trace(
             .flatMap((queue) => queue.values.map((value) => value.id))"""
     ):
         of, _, seq = value.partition("/")[2].rpartition("#")
-        traced: Any = trace(night.database, name, of, int(seq)).to_json()
+        rows = map(row_of_event, trace(night.database, name, of, int(seq)).events)
         told = [
-            [event["at"][11:26], event["event"], event["by"] or _process(event)]
-            for event in traced["events"]
-            if event["event"] not in ("moved", "copied from", "copied to")
+            [str(iso(row.at))[11:26], row.event, row.by, row.note]
+            for row in rows
+            if row.event not in ("moved", "copied from", "copied to")
         ]
         assert page.evaluate(EVENTS, value) == told, value
-
-
-def _process(event: dict[str, Any]) -> str | None:
-    by_hand = event["pushed_from"] or event["taken_from"]
-    return process(Change(at=0, action="", detail=None, **by_hand)) if by_hand else None
 
 
 def test_the_command_below_a_value_prints_it(

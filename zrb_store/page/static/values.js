@@ -5,37 +5,11 @@ const Values = (() => {
   const ROW = 32; // pixels
   const STATES = ["live", "delayed", "taken", "dead", "retracted", "removed"];
 
-  /** Return what happened to a value, in order, as `trace` tells it: [{at, event, by, detail}]. */
+  /** Return what happened to a value, in order, as `trace` tells it: [{at, event, by, note}]. */
   function life(value) {
-    const queue = value.id.slice(0, value.id.lastIndexOf("#"));
-    const events = [{ at: value.pushed_at, event: "pushed", by: Lives.pusher(value),
-      detail: value.moved_from === null ? "" : `continues ${queue}#${value.moved_from}` }];
-    for (const each of value.returns) {
-      if (each.failed_deliveries === 0) {
-        events.push({ at: each.taken_at, event: "died", by: null, detail: "" });
-        if (Lives.endedDeath(each) === "requeued") events.push({ at: each.returned_at, event: "requeued", by: null, detail: each.reason });
-        continue;
-      }
-      events.push({ at: each.taken_at, event: "taken", by: each.taken_by, detail: "" });
-      events.push({ at: each.returned_at, event: "given back", by: each.taken_by, detail: [each.reason, errorText(each.error)].filter(Boolean).join(", ") });
-    }
-    if (value.state === "dead") events.push({ at: value.ended_at, event: "died", by: null, detail: `after ${value.failed_deliveries} deliveries` });
-    for (const each of value.replaced) {
-      const was = `was ${Lives.short(Readable.readable(each.value, 200), 200)}`;
-      const why = each.replaced_by && each.replaced_by.reason;
-      events.push({ at: each.replaced_at, event: "replaced", by: Lives.person(each.replaced_by), detail: [was, why].filter(Boolean).join(", ") });
-    }
-    if (value.state === "taken" || value.state === "removed") {
-      const isDropped = value.state === "removed" && value.taken_from;
-      const event = isDropped ? "dropped" : value.state;
-      events.push({ at: value.taken_at, event, by: Lives.taker(value), detail: (isDropped && value.taken_from.reason) || "" });
-    }
-    if (value.undone_at !== null && (value.orphaned || value.state === "retracted")) {
-      const isRetracted = value.state === "retracted";
-      events.push({ at: isRetracted ? Math.max(value.ended_at || 0, value.undone_at) : value.undone_at,
-        event: isRetracted ? "retracted" : "orphaned", by: value.pushed_by, detail: "its push was undone" });
-    }
-    return events.map((each, place) => [each, place]).sort(([a, i], [b, j]) => a.at - b.at || i - j).map(([each]) => each);
+    const taken = { at: value.taken_at, event: "taken", by: Lives.taker(value) || "-", note: "" };
+    const pushed = { at: value.pushed_at, event: "pushed", by: Lives.pusher(value) || "-", note: "" };
+    return value.events || (value.state === "taken" ? [pushed, taken] : [pushed]);
   }
 
   class List {
@@ -207,7 +181,7 @@ const Values = (() => {
           el("caption", {}, "Its life"),
           el("tbody", {}, life(value).map((each) => el("tr", {},
             el("td", { class: "quiet" }, time(each.at, "exact")), el("th", { scope: "row" }, each.event),
-            el("td", { class: "mono" }, each.by || ""), el("td", { class: "text" }, each.detail))))));
+            el("td", { class: "mono" }, each.by), el("td", { class: "text" }, each.note))))));
       open(views.find((view) => view.name === this.view) || views[0]);
     }
   }
