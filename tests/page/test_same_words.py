@@ -12,7 +12,7 @@ from tests.page.browser.hostile import rich, still_running
 from tests.page.pages import Pages, description
 from tests.support.commands import Commands
 from tests.support.sessions import parse
-from zrb_store import Store
+from zrb_store import Store, Waiting, wait
 from zrb_store.page.card import Card
 from zrb_store.page.content import describe
 
@@ -194,3 +194,23 @@ def test_show_and_pages_say_what_a_queue_allows_in_the_same_words(
     assert _SINCE.sub("T", row[-1]) == allowed
     (queue,) = description(store.database, "inbox")["queues"].values()
     assert allowed.endswith(queue["limit"])  # which a script writes above the queue
+
+
+def test_stats_and_their_page_say_the_same(filled: Store, command: Commands, pages: Pages) -> None:
+    with pytest.raises(Waiting), filled.session("asks").run(task="ask") as run, run.attempt("ask"):
+        wait("answers")
+    filled.session("asks").xcom["answers"].push("yes")
+    with filled.session("asks").run(task="ask") as run, run.attempt("ask") as attempt:
+        wait("answers")
+        attempt.complete()
+    with filled.session("now").run(task="load"):
+        titles, *told = [re.split(r" {2,}", line) for line in command.ok("stats").split("\n\n")[0].splitlines()]
+        heads, *rows = _Tables(pages("/stats").text).rows["Tasks"]
+    assert [each.upper() for each in heads[:-2]] == titles[:-2]
+    assert titles[-3] == "WAITED"
+    assert any(row[2] == "1 (1 running)" for row in told)
+    for ours, theirs in zip(rows, told, strict=True):
+        *numbers, history, failure = theirs
+        assert ours[: len(numbers)] == numbers
+        assert ours[-2].endswith(history)
+        assert " ".join(ours[-1].split()).endswith(failure.partition(": ")[2] or "-")

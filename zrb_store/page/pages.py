@@ -218,6 +218,9 @@ class Figures(Protocol):
     def task_stats(self, database: Database, *, task: str | None = None, since: Since | None = None) -> list[Any]:
         """Return the statistics of each main task in each project."""
 
+    def table_of(self, found: list[Any]) -> Any:
+        """Return some statistics in words."""
+
     def recent_runs(
         self, database: Database, *, task: str | None = None, since: Since | None = None
     ) -> Mapping[tuple[str | None, str | None], list[Any]]:
@@ -236,7 +239,8 @@ def read_stats(database: Database, question: Question) -> PageContent:
     runs = {str(place): recent.get((one.project, one.task), []) for place, one in enumerate(found)}
     length = given.get("since", "")
     context = {
-        "rows": [(one, _told(runs[str(place)])) for place, one in enumerate(found)],
+        "table": figures.table_of(found),
+        "told": [_told(own) for own in runs.values()],
         "runs": as_json({place: {"told": _told(own), "runs": list(map(_plotted, own))} for place, own in runs.items()}),
         "filters": {"task": task or "", "since": length},
         "lengths": _LENGTHS if length in ("", *_LENGTHS) else (*_LENGTHS, length),

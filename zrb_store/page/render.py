@@ -13,7 +13,6 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from pathlib import PurePath
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -44,9 +43,9 @@ from zrb_store.render.format import (
     error_note,
     fate,
     format_duration,
-    percent,
     preview,
     process,
+    project_name,
     pusher,
     queue_limits,
     setting_text,
@@ -83,17 +82,15 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals |= {"address": address, "has_stats": place_of("figures") is not None}
-    named = (percent, size, counted, process, content, life, rows, row_of_session, pusher, iso, acknowledged_at)
+    named = (project_name, size, counted, process, content, life, rows, row_of_session, pusher, iso, acknowledged_at)
     titles = (title_of, title_of_run, why_it_ended, error_details)
     made.filters |= {each.__name__: each for each in (*named, *titles)}
     made.filters |= {
         "session_address": address_of_session,
-        "project_name": lambda project: PurePath(project).name or project,
         "time": _format_time,
         "moment": _format_moment,
         "short_moment": _short_moment,
         "limits": _queue_limits,
-        "duration": format_duration,
         "took": lambda each, now: format_duration(took(each, now)),
         "cut": cut_text,
         "error": error_note,

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import click
@@ -163,6 +164,11 @@ def percent(share: float) -> str:
     """Return a share in percent, which is 0 % or 100 % only if it is exactly that."""
     rounded = round(share * 100)
     return f"{min(max(rounded, 1), 99) if 0 < share < 1 else rounded} %"
+
+
+def project_name(project: str | None) -> str:
+    """Return the last part of a project's path."""
+    return one_line(PurePath(project).name or project) if project else NOTHING
 
 
 def run_process(run: RunRecord) -> str:

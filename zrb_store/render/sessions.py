@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import NamedTuple
 
 from zrb_store.inspect.list import SessionSummary
 from zrb_store.masking import one_line
 from zrb_store.queries.runs import acknowledged_at
-from zrb_store.render.format import NOTHING, format_duration
+from zrb_store.render.format import NOTHING, format_duration, project_name
 
 
 class SessionRow(NamedTuple):
@@ -32,7 +31,7 @@ def row_of_session(summary: SessionSummary) -> SessionRow:
     acknowledged = "acknowledged" if acknowledged_at(summary.runs) else ""
     return SessionRow(
         one_line(session.name),
-        one_line(PurePath(session.project).name or session.project) if session.project else NOTHING,
+        project_name(session.project),
         one_line(session.task) if session.task else NOTHING,
         session.status,
         list(filter(None, (dead, "pinned" * session.pinned, acknowledged))),

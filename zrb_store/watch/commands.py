@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from pathlib import PurePath
 
 import click
 
@@ -31,13 +30,12 @@ from zrb_store.masking import one_line
 from zrb_store.names import nearest
 from zrb_store.process import current_folder, projects_named
 from zrb_store.render.document import Column, Lines, Table, on_terminal
-from zrb_store.render.format import MARKS, NOTHING, TimeFormat, counted, format_duration, percent, program_name
+from zrb_store.render.format import NOTHING, TimeFormat, counted, program_name
 from zrb_store.render.printing import echo, echo_records, noting_damage, print_document
 from zrb_store.render.stderr import command_as_typed, print_line
 from zrb_store.store import open_store
 from zrb_store.watch.check import AlertGroup, alerts, grouped
-from zrb_store.watch.stats import Occurrence, TaskStats, numbers, task_stats
-from zrb_store.wings import Numbers
+from zrb_store.watch.stats import StatsRow, TaskStats, numbers, table_of, task_stats
 
 _CHECK_COLUMNS = (
     Column("what"),
@@ -46,16 +44,8 @@ _CHECK_COLUMNS = (
     Column("at", leaves=2),
     Column("why"),
 )
-_STATS_COLUMNS = (
-    Column("task"),
-    Column("project", leaves=1),
-    Column("runs", right=True, leaves=4),
-    Column("completed", right=True),
-    Column("median", right=True, leaves=3),
-    Column("95 %", right=True, leaves=2),
-    Column("history"),
-    Column("last failure"),
-)
+_STATS_COLUMNS = (Column("task"), Column("project", leaves=1))
+_LEAVING = {"completed": 0, "95 %": 2, "median": 3, "runs": 4, "waited": 5}  # when numbers leave a narrow terminal
 _MOST = 5  # main tasks that are named
 
 
@@ -219,13 +209,13 @@ def stats(task: str | None, since: Since | None, output_format: str) -> None:
         for line in prometheus_lines(found):
             echo(line)
     elif found:
-        times, waits = TimeFormat(), any(one.waits for one in found)
-        added = [each for each in numbers() if any(one.added.get(each.name) for one in found)]
-        waited = [Column("waited", right=True, leaves=5)] if waits else []
-        more = (column for each in added for column in _columns(each))
-        columns = (*_STATS_COLUMNS[:-2], *waited, *more, *_STATS_COLUMNS[-2:])
-        rows = [_row(one, times, waits, added) for one in found]
-        print_document([Table(columns, rows), Lines(list(filter(None, [_legend(found)])))])
+        times, shown = TimeFormat(), table_of(found)
+        added = reversed([title for title in shown.titles if title not in _LEAVING])  # by wings
+        leaving = _LEAVING | {title: place for place, title in enumerate(added, 1)}
+        figures = (Column(title, right=True, leaves=leaving[title]) for title in shown.titles)
+        columns = (*_STATS_COLUMNS, *figures, Column("history"), Column("last failure"))
+        rows = [_row(each, times) for each in shown.rows]
+        print_document([Table(columns, rows), Lines(["   ".join(shown.legend)] if shown.legend else [])])
     else:
         nothing = "no runs" if task or since else "no runs yet"
         print_document([Lines([nothing + (_of_task(task, others) if task else "")])])
@@ -239,50 +229,7 @@ def _of_task(task: str, others: Sequence[TaskStats]) -> str:
     return f" of the main task {one_line(task + (nearest(task, names) or there_are))}"
 
 
-def _columns(added: Numbers) -> Iterator[Column]:
-    names = added.columns
-    return (Column(name, right=True, leaves=place) for place, name in zip(range(len(names), 0, -1), names, strict=True))
-
-
-def _cells(stats: TaskStats, added: Numbers) -> list[str]:
-    own = stats.added.get(added.name)
-    return ["0"] * len(added.columns) if own is None else own.cells()
-
-
-_RESUMED, _MISSED = "+", "_"  # marks beside those of statuses
-
-
-def _mark(occurrence: Occurrence) -> str:
-    if occurrence.status == "missed":
-        return _MISSED
-    is_resumed = occurrence.status == "completed" and occurrence.runs > 1
-    return _RESUMED if is_resumed else MARKS.get(occurrence.status, NOTHING)
-
-
-def _legend(found: Iterable[TaskStats]) -> str:
-    """Explain the marks that are shown."""
-    marks = {status: (mark, status) for status, mark in MARKS.items()}
-    shown = {_mark(each) for one in found for each in one.history}
-    every = [
-        marks.pop("completed"),
-        (_RESUMED, "completed by a later run"),
-        *marks.values(),
-        (_MISSED, "due, did not run"),
-    ]
-    return "   ".join(f"{mark} {meaning}" for mark, meaning in every if mark in shown)
-
-
-def _row(stats: TaskStats, times: TimeFormat, waits: bool, added: Sequence[Numbers]) -> list[str]:
-    share, failure = stats.share, stats.last_failure
-    return [
-        one_line(stats.task) if stats.task else NOTHING,
-        one_line(PurePath(stats.project).name or stats.project) if stats.project else NOTHING,
-        str(stats.runs),
-        f"{stats.completed}" + (f" ({percent(share)})" if share is not None else ""),
-        format_duration(stats.median),
-        format_duration(stats.p95),
-        *([format_duration(stats.waited)] if waits else []),
-        *(cell for each in added for cell in _cells(stats, each)),
-        "".join(map(_mark, stats.history)),
-        one_line(f"{times.short(failure.at)} {failure.session}: {failure.text()}") if failure else NOTHING,
-    ]
+def _row(row: StatsRow, times: TimeFormat) -> list[str]:
+    failure = row.stats.last_failure
+    last = one_line(f"{times.short(failure.at)} {failure.session}: {failure.text()}") if failure else NOTHING
+    return [row.task, row.project, *row.numbers, row.history, last]

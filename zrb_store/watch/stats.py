@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Protocol, Self, TypeAlias
+from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.local_time import Since, beginning
+from zrb_store.masking import one_line
 from zrb_store.queries import lease
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.last_errors import LastError, last_errors
 from zrb_store.records import UNSUCCESSFUL, JsonObject, JsonTree, by_key, iso, pick
+from zrb_store.render.format import MARKS, NOTHING, format_duration, percent, project_name
 from zrb_store.watch import queries
 from zrb_store.watch.periods import Period, missed, period_of
 from zrb_store.wings import Numbers, installed, load
@@ -187,6 +189,82 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
             key, at = (one.project, one.task), lease.worked_until(one.run, None)
             found[key].last_failure = FailedRun(one.session, failed[key][1], at, errors.get(one.run.id))
     return sorted(found.values(), key=lambda one: (one.task or "", one.project or ""))
+
+
+class StatsRow(NamedTuple):
+    """What is said of one main task, beside its last failure."""
+
+    stats: TaskStats
+    task: str
+    project: str  # the last part of its path
+    numbers: list[str]
+    history: str  # a mark of each occurrence
+
+
+class StatsTable(NamedTuple):
+    """The statistics in words, as a terminal and a page draw them."""
+
+    titles: list[str]  # of the numbers
+    rows: list[StatsRow]
+    legend: list[str]  # what the marks mean
+
+
+def table_of(found: Sequence[TaskStats]) -> StatsTable:
+    """Return what is said of tasks, without numbers that none of them has."""
+    told: dict[str, Callable[[TaskStats], str]] = {
+        "runs": _runs,
+        "completed": _completed,
+        "median": lambda one: format_duration(one.median),
+        "95 %": lambda one: format_duration(one.p95),
+    }
+    if any(one.waits for one in found):
+        told["waited"] = lambda one: format_duration(one.waited)
+    added = [each for each in numbers() if any(one.added.get(each.name) for one in found)]
+
+    def row(one: TaskStats) -> StatsRow:
+        own = [(each, one.added.get(each.name)) for each in added]
+        more = (["0"] * len(each.columns) if cells is None else cells.cells() for each, cells in own)
+        return StatsRow(
+            one,
+            one_line(one.task) if one.task else NOTHING,
+            project_name(one.project),
+            [*(tell(one) for tell in told.values()), *(cell for cells in more for cell in cells)],
+            "".join(map(_mark, one.history)),
+        )
+
+    titles = [*told, *(title for each in added for title in each.columns)]
+    return StatsTable(titles, list(map(row, found)), _legend(found))
+
+
+def _runs(one: TaskStats) -> str:
+    return f"{one.runs}" + (f" ({one.running} running)" if one.running else "")
+
+
+def _completed(one: TaskStats) -> str:
+    return f"{one.completed}" + ("" if one.share is None else f" ({percent(one.share)})")
+
+
+_RESUMED, _MISSED = "+", "_"  # marks beside those of statuses
+
+
+def _mark(occurrence: Occurrence) -> str:
+    if occurrence.status == "missed":
+        return _MISSED
+    is_resumed = occurrence.status == "completed" and occurrence.runs > 1
+    return _RESUMED if is_resumed else MARKS.get(occurrence.status, NOTHING)
+
+
+def _legend(found: Iterable[TaskStats]) -> list[str]:
+    """Explain the marks that are shown."""
+    marks = {status: (mark, status) for status, mark in MARKS.items()}
+    shown = {_mark(each) for one in found for each in one.history}
+    every = [
+        marks.pop("completed"),
+        (_RESUMED, "completed by a later run"),
+        *marks.values(),
+        (_MISSED, "due, did not run"),
+    ]
+    return [f"{mark} {meaning}" for mark, meaning in every if mark in shown]
 
 
 class _History:
