@@ -124,7 +124,10 @@ def test_readers_say_the_same(command: Commands, store: Store, pages: Pages) -> 
         assert status == each["status"]
         assert not error or error["message"] in note
 
-    sent = description(store.database, "etl")["queues"]
+    sent = description(store.database, "etl")
+    for task in sent["tasks"]:
+        for each in task["attempts"]:
+            assert (each["error"] or "") in on_terminal[f"{task['task']}#{each['number']}"][1]
     named = []  # who did something by hand
     for name, queue in told["queues"].items():
         title = next(each for each in printed if each.startswith(f"Queue {name}: "))
@@ -135,7 +138,7 @@ def test_readers_say_the_same(command: Commands, store: Store, pages: Pages) -> 
             assert lives(rows) == on_terminal_lives
             assert contents(rows, 2) == contents(printed[title], 1)
             assert _SINCE.sub("T", title.replace(": ", " ", 1)) in _SINCE.sub("T", made.text)
-        for value in sent[name]["values"]:
+        for value in sent["queues"][name]["values"]:
             for each in filter(None, [value["taken_from"], *(each["replaced_by"] for each in value["replaced"])]):
                 named.append(each)
                 assert f"by {each['by']}" in on_terminal_lives[f"#{value['seq']}"]

@@ -40,7 +40,7 @@ from zrb_store.records import (
     pick,
     pick_all,
 )
-from zrb_store.render.format import format_duration, most_deliveries, process, size
+from zrb_store.render.format import format_duration, most_deliveries, process, size, what_was_read
 from zrb_store.render.life import row_of_event
 from zrb_store.render.readable import with_words
 from zrb_store.wings import View, load, views
@@ -270,9 +270,16 @@ class Report:
         return {**step.to_json(), "attempts": attempts, "result": with_words(step.result), "tokens": step.tokens}
 
     def _attempt_json(self, attempt: ShownAttempt, was_retried: bool) -> JsonObject:
-        shown, end = attempt.to_json(), self.timeline.span_of(attempt.record).end
-        shown |= {"took": self.took(attempt.record), "retried": was_retried}
-        return shown if end == attempt.record.ended_at else {**shown, "worked_until": iso(end)}
+        record, end = attempt.record, self.timeline.span_of(attempt.record).end
+        shown: JsonObject = {
+            **pick(record, "number", "run", "status", "started_at", "ended_at"),
+            "took": self.took(record),
+            "retried": was_retried,
+            "error": record.error and record.error.text(),
+            "inputs": what_was_read(record),
+            "output": attempt.output and attempt.output._asdict(),
+        }
+        return shown if end == record.ended_at else {**shown, "worked_until": iso(end)}
 
 
 def _has_results_only(queue: Queue) -> bool:

@@ -87,7 +87,7 @@ const Bars = (() => {
     const parts = [first.step ? `${first.name} (${first.step})` : first.name, attempt.status];
     if (attempt.run !== null) parts.push(`run ${attempt.run}`);
     parts.push(attempt.took, `started ${Page.time(attempt.started_at)}`);
-    if (attempt.error) parts.push(Page.errorText(attempt.error).slice(0, 200));
+    if (attempt.error) parts.push(attempt.error.slice(0, 200));
     return parts.join(", ");
   }
 
@@ -96,7 +96,7 @@ const Bars = (() => {
     const [{ attempt, of, name, step }] = cluster.bars;
     if (cluster.bars.length > 1) return label(cluster);
     const lines = [`${step || name}, ${attempt.status}, ${attempt.took}`];
-    if (attempt.error) lines.push(Page.errorText(attempt.error).split("\n")[0].slice(0, 300));
+    if (attempt.error) lines.push(attempt.error.split("\n")[0].slice(0, 300));
     if (of && of.note) lines.push(of.note);
     if (of && !of.tokens && of.result !== null) lines.push(`= ${Readable.readable(of.result, 200)}`);
     if (of && of.tokens) lines.push(Page.counted(of.tokens, "token"));

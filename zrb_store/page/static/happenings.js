@@ -169,8 +169,7 @@ const Happenings = (() => {
   const isText = (value) => typeof value.value === "string";
 
   function reasonOf(attempt) {
-    const error = attempt.error;
-    return error ? ` (${Lives.short(Page.errorText(error), 160)})` : "";
+    return attempt.error ? ` (${Lives.short(attempt.error, 160)})` : "";
   }
 
   function ofAttempt({ attempt, begins }) {

@@ -96,12 +96,6 @@ const Page = (() => {
 
   const counted = (count, noun) => `${count.toLocaleString("en")} ${count === 1 ? noun : `${noun}s`.replace("rys", "ries")}`;
 
-  /** Return type and message of an error; of none "". As `ErrorRecord.text` does, it says of a failed command only what that said. */
-  function errorText(error) {
-    if (error?.type === "CmdTaskError" && error.message) return error.message;
-    return [error?.type, error?.message].filter(Boolean).join(": ");
-  }
-
   /** Return how many of some numbers, which are in order, are at most a limit. */
   function upTo(numbers, limit) {
     let [low, high] = [0, numbers.length];
@@ -276,7 +270,7 @@ const Page = (() => {
   }, 30_000);
 
   const page = {
-    el, svg, fill, printable, micros, time, duration, counted, errorText, upTo, quoted, command, copier, onSlash, address, addressed, read, draw, part, select, on, emit, ZONE,
+    el, svg, fill, printable, micros, time, duration, counted, upTo, quoted, command, copier, onSlash, address, addressed, read, draw, part, select, on, emit, ZONE,
     get selected() { return selected; },
   };
   return page;

@@ -4,7 +4,7 @@
    Lanes outside of what is scrolled to are not in the document. One bar is reached by the tab key; the arrow keys go from
    bar to bar. A press tells the other parts which moment it means. */
 const Timeline = (() => {
-  const { command, counted, duration, el, errorText, fill, time } = Page;
+  const { command, counted, duration, el, fill, time } = Page;
   const { Scale, joined, counts, label, tip } = Bars;
   const NARROW = 600; // pixels; below that, a lane's label stands above it
   const MARGIN = 12; // pixels beside the lanes
@@ -268,8 +268,8 @@ const Timeline = (() => {
           el("span", { class: "quiet" }, attempt.run === null ? "" : ` in run ${attempt.run}`), ", ", attempt.took),
         el("p", { class: "quiet" }, `Started ${time(attempt.started_at, "exact")}`,
           attempt.ended_at && attempt.status !== "lost" ? `, ended ${time(attempt.ended_at, "exact")}` : "",
-          attempt.inputs_read && attempt.inputs_read.length ? `, read ${attempt.inputs_read.join(", ").replace(/^\*$/, "all inputs")}` : ""),
-        attempt.error ? el("p", { class: "error text" }, errorText(attempt.error)) : null,
+          attempt.inputs && `, ${attempt.inputs}`),
+        attempt.error ? el("p", { class: "error text" }, attempt.error) : null,
         lines.length ? el("pre", { class: "output" }, lines.map((line) => `${time(line.at, "clock")} ${line.text}\n`)) : null,
         logged ? el("button", { type: "button", click: () => this.openLogged(first.name) }, "Full log") : null);
     }

@@ -1,7 +1,7 @@
 "use strict";
 /* The values: a list that can be searched, of which only what is in sight is in the document, and the chosen value below it. */
 const Values = (() => {
-  const { command, el, errorText, fill, quoted, svg, time } = Page;
+  const { command, el, fill, quoted, svg, time } = Page;
   const ROW = 32; // pixels
   const STATES = ["live", "delayed", "taken", "dead", "retracted", "removed"];
 
