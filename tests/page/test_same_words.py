@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -176,11 +177,13 @@ def test_a_log_and_a_page_tell_of_the_same_attempts_in_the_same_words(
         titles = {title: lines[-1] for lines in printed if (title := _TITLE.match(lines[0]))}
         words = {"{1} {0} {2} UTC{3}".format(*title.groups("")) for title in titles}
         reasons |= set(titles.values())
-        for text in (command.ok("report", session), pages(f"/session/{session}").text):
-            page = _Tables(text)
+        runs = re.findall(r"^(?:By|Versions) {2,}(.+)$", "\n".join(itertools.chain(*printed)), re.MULTILINE)
+        assert len(runs) in (2, 4)
+        for made in (command.ok("report", session), pages(f"/session/{session}").text):
+            page = _Tables(made)
             assert {found[0] for each in page.folds if (found := _TITLE_OF_PAGE.match(each))} == words
-            for reason in titles.values():
-                assert reason in page.text
+            for text in (*titles.values(), *runs):
+                assert text in page.text
     assert {"ValueError: done", "Its process died or lost its lease; no error was recorded."} < reasons
 
 

@@ -36,8 +36,9 @@ from zrb_store.render.format import (
     inputs_text,
     process,
     program_name,
-    run_process,
+    run_by,
     size,
+    versions,
 )
 from zrb_store.render.printing import echo, echo_json, echo_raw, echo_records, flush, noting_damage, print_document
 
@@ -151,17 +152,15 @@ class _Untold:
 
 def _run_fields(run: RunRecord, times: TimeFormat) -> Fields:
     lasted = took(run, None)
-    versions = {"Python": run.python_version, "zrb": run.zrb_version}
-    user = f" as {one_line(run.user)}" if run.user else ""
     label = f"Run {run.number}"
     return Fields(
         [
             (label, one_line(run.status or "running")),
             ("Started", times.full(run.started_at) + ("" if lasted is None else f", took {format_duration(lasted)}")),
-            ("By", run_process(run) + user),
+            ("By", run_by(run)),
             ("Command", one_line(shlex.join(run.command)) or NOTHING),
             ("Folder", one_line(run.folder or NOTHING)),
-            ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version) or NOTHING),
+            ("Versions", versions(run)),
             *([("Inputs", inputs_text(inputs_of(run)))] if run.inputs is not None else []),
         ],
         status=label,

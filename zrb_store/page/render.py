@@ -48,8 +48,10 @@ from zrb_store.render.format import (
     project_name,
     pusher,
     queue_limits,
+    run_by,
     setting_text,
     size,
+    versions,
 )
 from zrb_store.render.life import past
 from zrb_store.render.sessions import row_of_session
@@ -83,7 +85,7 @@ def environment() -> Environment:
     )
     made.globals |= {"address": address, "has_stats": place_of("figures") is not None}
     named = (project_name, size, counted, process, content, life, rows, row_of_session, pusher, iso, acknowledged_at)
-    titles = (title_of, title_of_run, why_it_ended, error_details)
+    titles = (title_of, title_of_run, why_it_ended, error_details, run_by, versions)
     made.filters |= {each.__name__: each for each in (*named, *titles)}
     made.filters |= {
         "session_address": address_of_session,

@@ -176,6 +176,17 @@ def run_process(run: RunRecord) -> str:
     return one_line(f"{run.origin}, pid {run.pid} on {run.host}")
 
 
+def run_by(run: RunRecord) -> str:
+    """Name the process of a run, and its user."""
+    return run_process(run) + (f" as {one_line(run.user)}" if run.user else "")
+
+
+def versions(run: RunRecord) -> str:
+    """Say with which versions a run was made: `Python 3.12.1, zrb 2.36.0`."""
+    named = {"Python": run.python_version, "zrb": run.zrb_version}
+    return ", ".join(one_line(f"{name} {version}") for name, version in named.items() if version) or NOTHING
+
+
 def process(change: Change) -> str:
     """Name who did something by hand, with which process: `amy, pid 7 on db-1`."""
     user = change.user or "somebody"
