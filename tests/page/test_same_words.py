@@ -11,6 +11,7 @@ import pytest
 
 from tests.page.browser.hostile import rich, still_running
 from tests.page.pages import Pages, description
+from tests.support.attempts import failing
 from tests.support.commands import Commands
 from tests.support.sessions import parse
 from zrb_store import Store, Waiting, wait
@@ -19,7 +20,7 @@ from zrb_store.page.content import describe
 
 _SINCE = re.compile(r"(?<=since )(?:\S+Z|\S+ [\d:]+(?: UTC)?)")
 _TIMES = re.compile(
-    r",? at [\d:-]+(?: [\d:]+)?Z|(?<=: )[\d:-]+(?: [\d:]+)?Z "
+    r",? at [\d:-]+(?: [\d:]+)?Z| for [\d.]+ m?s(?= \()|(?<=: )[\d:-]+(?: [\d:]+)?Z "
 )  # a page tells no times of what happened
 
 
@@ -220,3 +221,19 @@ def test_stats_and_their_page_say_the_same(filled: Store, command: Commands, pag
         assert ours[: len(numbers)] == numbers
         assert ours[-2].endswith(history)
         assert " ".join(ours[-1].split()).endswith(failure.partition(": ")[2] or "-")
+
+
+def test_show_and_pages_name_who_holds_a_value_and_how_often_it_was_delivered(
+    command: Commands, store: Store, pages: Pages
+) -> None:
+    run, queue = still_running(store, "night"), store.session("night").xcom["in"]
+    queue.push("comes back")
+    failing(run, "fails", queue.pop)
+    run.begin("fails").complete()  # what the first attempt took comes back
+    command("queue", "night", "in", "--max-deliveries", "3")
+    shown = blocks(command.ok("show", "night"))
+    told = lives(next(rows for title, rows in shown.items() if title.startswith("Queue in: ")))
+    now = {each.rpartition("\n")[2] for each in told.values()}
+    assert {"held by works#1 (alive)", "live, delivered 1 of 3"} < now
+    for made in (command.ok("report", "night"), pages("/session/night").text):
+        assert lives(_Tables(made).rows["Values of queue in"]) == told

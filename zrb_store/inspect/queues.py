@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from zrb_store.queries.holders import (
     unfinished_sessions,
 )
 from zrb_store.queries.queues import QueueRules
-from zrb_store.records import JsonObject, SessionRecord, by_key, pick
+from zrb_store.records import JsonObject, by_key, pick
 
 
 def queue_rules(database: Database, session: str, queue: str) -> QueueRules:
@@ -66,15 +65,6 @@ def all_holds(database: Database) -> Iterator[tuple[Iterator[Hold], int]]:
             ),
             moment,
         )
-
-
-def held_by_others(transaction: Transaction, session: SessionRecord, moment: int) -> Counter[str]:
-    """Count the values of a session that attempts of other sessions hold, by the state of their process."""
-    held: Counter[str] = Counter()
-    for each, run in held_values(transaction, [session.id]):
-        if each.session != session.name:
-            held[lease.state_of_process(transaction, run, moment)] += each.values
-    return held
 
 
 @dataclass(frozen=True, slots=True)

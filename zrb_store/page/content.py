@@ -19,13 +19,14 @@ from zrb_store.db.rows import noted
 from zrb_store.inspect.advice import Start
 from zrb_store.inspect.header import header, inputs_of
 from zrb_store.inspect.log import AttemptLog, SessionLog, log_of, run_json
-from zrb_store.inspect.queues import held_by_others
+from zrb_store.inspect.queues import holders_of
 from zrb_store.inspect.resume import Decision
 from zrb_store.inspect.show import Queue, SessionDocument, ShownAttempt, ShownStep, Task, open_session
 from zrb_store.inspect.trace import Timeline, merged, own_events, took
 from zrb_store.page.scale import Scale
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.history import Value
+from zrb_store.queries.holders import Holder
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.show import Holding, dead_by
 from zrb_store.queries.waits import Wait
@@ -41,7 +42,7 @@ from zrb_store.records import (
     pick_all,
 )
 from zrb_store.render.format import format_duration, most_deliveries, process, size, what_was_read
-from zrb_store.render.life import row_of_event
+from zrb_store.render.life import row_of_event, states_of
 from zrb_store.render.readable import with_words
 from zrb_store.wings import View, load, views
 
@@ -194,7 +195,7 @@ class Report:
     comes_back: list[Value]  # what unfinished attempts hold of its queues
     comes_back_elsewhere: int  # how many values they hold of other sessions' queues
     killed: int  # how many values are dead since an attempt of this session took them
-    held: Counter[str]  # how many of its values attempts of other sessions hold, by the state of their process
+    holders: list[Holder]  # what holds its values
     waits: Sequence[Wait]  # what it waits for
     damage: str | None
     texts: list[Texts]  # of each view that a wing adds
@@ -208,6 +209,20 @@ class Report:
     @property
     def moment(self) -> int:
         return self.read_at
+
+    @property
+    def held(self) -> Counter[str]:
+        """How many of its values attempts of other sessions hold, by the state of their process."""
+        held: Counter[str] = Counter()
+        for each in self.holders:
+            if each.values and each.session != self.session.name:
+                held[each.status] += each.values
+        return held
+
+    @functools.cached_property
+    def states(self) -> dict[str, str]:
+        """The states of the processes of attempts that hold its values."""
+        return states_of(self.holders, self.session.name)
 
     @property
     def links(self) -> list[tuple[str, str]]:
@@ -331,7 +346,7 @@ def describe(database: Database, name: str, *, limits: ReportLimits | None = Non
             comes_back=comes_back,
             comes_back_elsewhere=sum(each.elsewhere for each in holding.values()),
             killed=dead_by(document.transaction, document.session.id),
-            held=held_by_others(document.transaction, document.session, document.read_at),
+            holders=holders_of(document.transaction, [document.session.id], document.read_at),
             waits=document.waits,
             damage=noted(),
             texts=_texts(document, limits),

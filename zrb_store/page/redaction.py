@@ -24,6 +24,7 @@ from zrb_store.page.content import Plan, Report
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, Replaced, Returned, Value
+from zrb_store.queries.holders import Holder
 from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.queues import QueueRules
 from zrb_store.queries.show import Holding, QueueCounts, StepCounts
@@ -43,7 +44,7 @@ from zrb_store.records import (
 # Of a value and a result, redacted() says that it is there; of a return, why, if its reason is one of a few words.
 _SHOWN: dict[type, str] = {
     Report: "session start read_at runs runs_left_out tasks queues logged logged_left_out changes pending "
-    "comes_back comes_back_elsewhere killed held plan",
+    "comes_back comes_back_elsewhere killed holders plan",
     SessionRecord: "id name status task path tasks parent forked_from pinned fence created_at ended_at created_tick "
     "ended_tick ",
     Start: "session takes_over uses_zrb",
@@ -60,6 +61,7 @@ _SHOWN: dict[type, str] = {
     Queue: "now values earlier",
     QueueCounts: "id name values live dead delayed held rules",
     Holding: "acts elsewhere",
+    Holder: "home_id queue_id session number values since status",
     QueueRules: "max_deliveries retry_after paused_at",
     Value: "id record is_live pusher taker returns replaced pushed_from taken_from",
     ValueRecord: "queue_id seq state type size pushed_at pushed_by ended_at taken_by moved_from orphaned "

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from zrb_store.inspect.show import Task
+from zrb_store.inspect.show import Queue, Task
 from zrb_store.inspect.trace import took
 from zrb_store.masking import printable
 from zrb_store.page.content import Report, cut_text
@@ -41,7 +41,6 @@ from zrb_store.render.format import (
     counted,
     error_details,
     error_note,
-    fate,
     format_duration,
     preview,
     process,
@@ -53,7 +52,7 @@ from zrb_store.render.format import (
     size,
     versions,
 )
-from zrb_store.render.life import past
+from zrb_store.render.life import fate_now, past
 from zrb_store.render.sessions import row_of_session
 from zrb_store.wings import place_of
 
@@ -192,11 +191,11 @@ def content(value: Value) -> str:
     return cut_text(preview(value.content), _CONTENT)
 
 
-def life(value: Value) -> Iterator[str]:
-    """Yield what became of a value, in order."""
+def life(value: Value, report: Report, queue: Queue) -> Iterator[str]:
+    """Yield what became of a value of a queue, in order."""
     for line in past(value, None, ErrorRecord.text):
         yield cut_text(line, _CONTENT)
-    yield fate(value, None)
+    yield fate_now(value, None, report.states, queue.now.rules.max_deliveries, report.read_at)
 
 
 def rows(task: Task, most: int, program: str, costs: Mapping[str, str]) -> Iterator[AttemptRow]:

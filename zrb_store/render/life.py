@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from zrb_store.inspect.advice import PROGRAM
 from zrb_store.inspect.trace import Event
 from zrb_store.masking import one_line
+from zrb_store.names import name_within
 from zrb_store.queries.history import Replaced, Returned, Value
+from zrb_store.queries.holders import Holder
 from zrb_store.records import ErrorRecord
 from zrb_store.render.document import shorten
-from zrb_store.render.format import NOTHING, TimeFormat, error_note, given_back, preview, process, replacement
+from zrb_store.render.format import (
+    NOTHING,
+    TimeFormat,
+    error_note,
+    fate,
+    format_duration,
+    given_back,
+    orphaned,
+    preview,
+    process,
+    replacement,
+)
 
 
 def past(
@@ -46,6 +59,26 @@ def _deliveries(
         text = one_line(f"delivery {record.failed_deliveries}: {at}{by}: {record.reason}{why}")
         yield text if width is None else shorten(text, width)
         before = error
+
+
+def states_of(holders: Iterable[Holder], session: str) -> dict[str, str]:
+    """Return the state of the process of each attempt that holds values of a session, by its name in the session."""
+    return {name_within(session, each.session, each.task, each.number): each.status for each in holders}
+
+
+def fate_now(value: Value, times: TimeFormat | None, states: Mapping[str, str], limit: int | None, moment: int) -> str:
+    """Say what became of a value; of one that is held, by whom and for how long: `held by load#2 for 12 min (alive)`.
+
+    Of a queue with a limit, it says how often the value was delivered. It says no time if there is no format for it.
+    """
+    record = value.record
+    holder = states.get(value.taken_by or "") if record.state == "taken" else None
+    text = fate(value, times)
+    if holder is not None:
+        duration = "" if times is None or value.taken_at is None else f" for {format_duration(moment - value.taken_at)}"
+        text = f"held by {one_line(value.taken_by or '')}{duration} ({holder}){orphaned(value)}"
+    may_die = limit is not None and record.failed_deliveries and (record.state in ("live", "delayed") or holder)
+    return f"{text}, delivered {record.failed_deliveries} of {limit}" if may_die else text
 
 
 class EventRow(NamedTuple):

@@ -16,7 +16,6 @@ from zrb_store.inspect.show import Queue, SessionDocument, ShownStep, Task
 from zrb_store.inspect.told import sum_of
 from zrb_store.inspect.trace import took
 from zrb_store.masking import one_line
-from zrb_store.names import name_within
 from zrb_store.process import current_folder
 from zrb_store.queries.history import Only, Value
 from zrb_store.queries.holders import Holder
@@ -41,10 +40,8 @@ from zrb_store.render.format import (
     cause_of,
     counted,
     error_line,
-    fate,
     format_duration,
     inputs_text,
-    orphaned,
     preview,
     program_name,
     pusher,
@@ -52,7 +49,7 @@ from zrb_store.render.format import (
     run_process,
     size,
 )
-from zrb_store.render.life import past
+from zrb_store.render.life import fate_now, past, states_of
 
 _DELIVERY_WIDTH = 120  # columns of a delivery with its error
 _STEP_WIDTH = 60  # columns of a step's name
@@ -112,7 +109,7 @@ class SessionPrinter:
         session, runs = document.session, document.runs
         self._times = TimeFormat(runs[0].started_at if runs else session.created_at if look.at is None else None)
         self._holders = holders_of(document.transaction, [session.id], document.read_at) if look.at is None else []
-        self._states = {name_within(session.name, *each[2:5]): each.status for each in self._holders}
+        self._states = states_of(self._holders, session.name)
 
     def blocks(self) -> Iterator[Block]:
         document, look = self._document, self._look
@@ -258,26 +255,15 @@ class SessionPrinter:
         record = value.record
         moved_from = "" if record.moved_from is None else f", as #{record.moved_from}"
         history = past(value, self._times, error_line, None if self._look.full else _DELIVERY_WIDTH)
+        present = fate_now(value, self._times, self._states, limit, self._document.read_at)
         return [
             f"#{record.seq}",
             preview(value.content, full=self._look.full),
             one_line(record.type),
             size(record.size),
             (pusher(value) or NOTHING) + moved_from,
-            "\n".join([*history, self._fate(value, limit) + ", next" * (shows_next and record.state == "live")]),
+            "\n".join([*history, present + ", next" * (shows_next and record.state == "live")]),
         ]
-
-    def _fate(self, value: Value, limit: int | None) -> str:
-        """Return what became of a value; of one that is held, by whom and for how long: `held by load#2 for 12 min`."""
-        record = value.record
-        holder = self._states.get(value.taken_by or "") if record.state == "taken" else None
-        text = fate(value, self._times)
-        if holder is not None:
-            duration = format_duration(None if value.taken_at is None else self._document.read_at - value.taken_at)
-            text = f"held by {one_line(value.taken_by or '')} for {duration} ({holder}){orphaned(value)}"
-        is_in_queue = record.state in ("live", "delayed")
-        may_die = limit is not None and record.failed_deliveries and (is_in_queue or holder is not None)
-        return f"{text}, delivered {record.failed_deliveries} of {limit}" if may_die else text
 
 
 def _hints(document: SessionDocument, holders: Sequence[Holder]) -> list[tuple[str, str]]:
