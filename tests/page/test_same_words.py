@@ -237,3 +237,12 @@ def test_show_and_pages_name_who_holds_a_value_and_how_often_it_was_delivered(
     assert {"held by works#1 (alive)", "live, delivered 1 of 3"} < now
     for made in (command.ok("report", "night"), pages("/session/night").text):
         assert lives(_Tables(made).rows["Values of queue in"]) == told
+
+
+def test_show_and_pages_say_that_a_step_of_a_halted_session_holds_values(
+    night: Store, command: Commands, pages: Pages
+) -> None:
+    (held,) = re.findall(r"^Held: +(.+)$", command.ok("show", "inbox"), re.MULTILINE)
+    assert held.endswith("come back only if night is resumed with --from convert, or removed")
+    for made in (command.ok("report", "inbox"), pages("/session/inbox").text):
+        assert f"Held: {held}" in _Tables(made).text

@@ -81,7 +81,7 @@ class Card:
         if self.depth and self.depth.errors and not self.note:
             self.note = self.depth.errors[0][0]
         self.counts = list(_counts(report, tasks))
-        self.advice = advice(facts_of(report), program)
+        self.advice = advice(replace(facts_of(report), holders=report.holders), program)
         self.helps = first(self.advice)
         self.made = list(_made(report))
         self.took = format_duration(sum(span.end - span.start for span, *_ in report.scale.stretches))
