@@ -15,8 +15,11 @@ from tests.support.attempts import failing
 from tests.support.commands import Commands
 from tests.support.sessions import parse
 from zrb_store import Store, Waiting, wait
+from zrb_store.inspect.resume import Decision, PlannedResume, PlannedStep
 from zrb_store.page.card import Card
-from zrb_store.page.content import describe
+from zrb_store.page.content import Plan, describe
+from zrb_store.page.report import report as write_report
+from zrb_store.render.plan import plan_table
 
 _SINCE = re.compile(r"(?<=since )(?:\S+Z|\S+ [\d:]+(?: UTC)?)")
 _TIMES = re.compile(
@@ -246,3 +249,16 @@ def test_show_and_pages_say_that_a_step_of_a_halted_session_holds_values(
     assert held.endswith("come back only if night is resumed with --from convert, or removed")
     for made in (command.ok("report", "inbox"), pages("/session/inbox").text):
         assert f"Held: {held}" in _Tables(made).text
+
+
+def test_resume_and_a_report_tell_the_same_plan(filled: Store) -> None:
+    steps = (
+        PlannedStep("load/1", "request 1", "reused", "completed"),
+        PlannedStep("load/2", "ask", "stops", "unknown"),
+    )
+    decisions = [Decision("extract", "skip", "completed", 2), Decision("load", "run", "failed", 1, agent_steps=steps)]
+    printed = plan_table(PlannedResume("etl-24", None, {}, decisions), "").rows
+    page = write_report(filled.database, "etl-24", "zrb-store", Plan(None, decisions)).decode()
+    _, *rows = _Tables(page).rows["Plan of a resume"]
+    assert rows == [[cell.strip() for cell in row] for row in printed]
+    assert rows[1] == ["load", "run", "failed, 1 step kept"]

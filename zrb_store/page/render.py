@@ -53,6 +53,7 @@ from zrb_store.render.format import (
     versions,
 )
 from zrb_store.render.life import fate_now, past
+from zrb_store.render.plan import plan_rows
 from zrb_store.render.sessions import row_of_session
 from zrb_store.wings import place_of
 
@@ -84,7 +85,7 @@ def environment() -> Environment:
     )
     made.globals |= {"address": address, "has_stats": place_of("figures") is not None}
     named = (project_name, size, counted, process, content, life, rows, row_of_session, pusher, iso, acknowledged_at)
-    titles = (title_of, title_of_run, why_it_ended, error_details, run_by, versions)
+    titles = (title_of, title_of_run, why_it_ended, error_details, run_by, versions, plan_rows)
     made.filters |= {each.__name__: each for each in (*named, *titles)}
     made.filters |= {
         "session_address": address_of_session,
