@@ -59,11 +59,11 @@ def flow(store: Store, tmp_path: Path, open_file: Callable[..., Page]) -> Page:
 @pytest.mark.promise(number=14)
 def test_each_value_says_its_life(flow: Page) -> None:
     assert rows(flow) == [
-        "c.csv (files#0), pushed by load#2, moved from #3, live",
-        "a.csv (files#1), pushed by extract#1, taken by load#1 and given back (failed), taken by load#2",
+        "c.csv (files#0), pushed by load#2 (continues etl/files#3), live",
+        "a.csv (files#1), pushed by extract#1, taken by load#1, given back by load#1 (failed, Broken), taken by load#2",
         "b.csv (files#2), pushed by extract#1, live",
         "c.csv (files#3), pushed by extract#1, removed by load#2",
-        "a.csv (done#1), pushed by load#1, retracted",
+        "a.csv (done#1), pushed by load#1, retracted by load#1 (load#1 was given back)",
         "a.csv (done#2), pushed by load#2, live",
     ]
     assert flow.locator("#flow .actor").evaluate_all("(all) => all.map((each) => each.dataset.status)") == [

@@ -79,7 +79,7 @@ EVENTS = """
 async (id) => {
     const found = await Page.read(document.getElementById("description"));
     const value = Object.values(found.queues).flatMap((queue) => queue.values).find((each) => each.id === id);
-    return Values.life(value).map(({ at, event, by, note }) => [Page.time(at, "exact").slice(11, 26), event, by, note]);
+    return Lives.life(value).map(({ at, event, by, note }) => [Page.time(at, "exact").slice(11, 26), event, by, note]);
 }
 """
 

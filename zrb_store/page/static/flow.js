@@ -271,19 +271,12 @@ const Flow = (() => {
     /** Return the life of one value in one sentence. */
     life(queue, index) {
       const value = queue.values[index];
-      const parts = [`${Lives.label(queue, index, 60)} (${queue.name}#${value.seq})`];
-      const from = value.moved_from === null ? "" : `, moved from #${value.moved_from}`;
-      parts.push(`pushed by ${Lives.pusher(value) || OUTSIDE}${from}`);
-      for (const each of value.returns) {
-        if (each.failed_deliveries === 0) parts.push(`died and was ${Lives.endedDeath(each)}`);
-        else parts.push(`taken by ${each.taken_by || "a deleted attempt"} and given back (${Lives.short(each.reason, 40)})`);
-      }
-      if (value.replaced.length) parts.push(`was ${Lives.short(Readable.readable(value.replaced[0].value, 40), 40)} before`);
-      const isTaken = value.state === "taken" || value.state === "removed";
-      if (isTaken) parts.push(`${value.state} by ${Lives.taker(value) || OUTSIDE}`);
-      else parts.push(value.state);
-      if (value.orphaned) parts.push("will not come back, because its push was undone");
-      return Page.printable(parts.join(", "));
+      const told = Lives.life(value).map(({ event, by, note }) => {
+        const actor = by !== "-" ? ` by ${by}` : event === "pushed" || event === "taken" ? ` by ${OUTSIDE}` : "";
+        return `${event}${actor}${note && ` (${Lives.short(note, 60)})`}`;
+      });
+      if (value.state === "live" || value.state === "delayed") told.push(value.state);
+      return Page.printable([`${Lives.label(queue, index, 60)} (${queue.name}#${value.seq})`, ...told].join(", "));
     }
 
     key(event) {

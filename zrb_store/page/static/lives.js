@@ -165,8 +165,15 @@ const Lives = (() => {
   const pusher = (value) => value.pushed_by || person(value.pushed_from);
   const taker = (value) => value.taken_by || person(value.taken_from);
 
+  /** Return what happened to a value, in order, as `trace` tells it: [{at, event, by, note}]. */
+  function life(value) {
+    const taken = { at: value.taken_at, event: "taken", by: taker(value) || "-", note: "" };
+    const pushed = { at: value.pushed_at, event: "pushed", by: pusher(value) || "-", note: "" };
+    return value.events || (value.state === "taken" ? [pushed, taken] : [pushed]);
+  }
+
   /** Return how a person ended the death that a return ends, as its reason begins: requeued, replaced or dropped. */
   const endedDeath = (returned) => (returned.failed_deliveries === 0 ? returned.reason.split(" ")[0] : null);
 
-  return { endedDeath, read, iso, stateAt, indexOf, find, chain, short, label, person, pusher, taker, SECOND };
+  return { endedDeath, read, iso, stateAt, indexOf, find, chain, short, label, life, person, pusher, taker, SECOND };
 })();

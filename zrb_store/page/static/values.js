@@ -5,13 +5,6 @@ const Values = (() => {
   const ROW = 32; // pixels
   const STATES = ["live", "delayed", "taken", "dead", "retracted", "removed"];
 
-  /** Return what happened to a value, in order, as `trace` tells it: [{at, event, by, note}]. */
-  function life(value) {
-    const taken = { at: value.taken_at, event: "taken", by: Lives.taker(value) || "-", note: "" };
-    const pushed = { at: value.pushed_at, event: "pushed", by: Lives.pusher(value) || "-", note: "" };
-    return value.events || (value.state === "taken" ? [pushed, taken] : [pushed]);
-  }
-
   class List {
     constructor(element) {
       this.element = element;
@@ -179,7 +172,7 @@ const Values = (() => {
         el("div", { class: "views", role: "group", "aria-label": "How the value is shown" }, buttons), content,
         el("table", { class: "life" },
           el("caption", {}, "Its life"),
-          el("tbody", {}, life(value).map((each) => el("tr", {},
+          el("tbody", {}, Lives.life(value).map((each) => el("tr", {},
             el("td", { class: "quiet" }, time(each.at, "exact")), el("th", { scope: "row" }, each.event),
             el("td", { class: "mono" }, each.by), el("td", { class: "text" }, each.note))))));
       open(views.find((view) => view.name === this.view) || views[0]);
@@ -214,5 +207,5 @@ const Values = (() => {
     return value.searched;
   }
 
-  return { draw: Page.part(List, (description) => Object.keys(description.queues).length), life };
+  return { draw: Page.part(List, (description) => Object.keys(description.queues).length) };
 })();
