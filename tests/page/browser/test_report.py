@@ -97,15 +97,17 @@ class CmdTaskError(Exception):
 
 
 def test_the_drawings_say_of_a_failed_command_only_what_it_said(store: Store, tmp_path: Path, open_file: Open) -> None:
-    store.session("s").xcom["files"].push("a")
-    with contextlib.suppress(CmdTaskError), store.session("s").run() as run, run.attempt("psql") as attempt:
-        attempt.xcom["files"].pop()
+    files = store.session("inbox").xcom["files"]
+    files.push("a")
+    with contextlib.suppress(CmdTaskError), store.session("s").run() as run, run.attempt("psql"):
+        files.pop()
         raise CmdTaskError("no table (exit 2)")
     page = open_file(write(store, "s", tmp_path))
     page.get_by_role("button", name=re.compile(r"^psql#1, failed, .*, no table \(exit 2\)$")).focus()
     expect(page.locator("#timeline .detail .error")).to_have_text("no table (exit 2)")
-    page.evaluate("Page.select('s/files#1')")
-    expect(page.locator(".value-detail")).to_contain_text("failed, no table (exit 2)")
+    inbox = open_file(write(store, "inbox", tmp_path))
+    inbox.evaluate("Page.select('inbox/files#1')")
+    expect(inbox.locator(".value-detail")).to_contain_text("failed, no table (exit 2)")
 
 
 def test_output_opens_at_its_end_with_the_error_in_the_heading(
