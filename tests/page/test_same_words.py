@@ -146,7 +146,7 @@ def test_readers_say_the_same(command: Commands, store: Store, pages: Pages) -> 
         for value in sent["queues"][name]["values"]:
             for each in filter(None, [value["taken_from"], *(each["replaced_by"] for each in value["replaced"])]):
                 named.append(each)
-                assert f"by {each['by']}" in on_terminal_lives[f"#{value['seq']}"]
+                assert f"by {each['by']}: {each['reason']}" in on_terminal_lives[f"#{value['seq']}"]
     assert [each["reason"] for each in named] == ["spoiled", "a typo"]
 
     card = Card(describe(store.database, "etl"), "zrb-store")
