@@ -163,6 +163,7 @@ class Task:
         return "not restorable" * (self.is_last(attempt) and not self.restorable)
 
     def is_last(self, attempt: AttemptRecord) -> bool:
+        """Whether an attempt is the last one of the task."""
         return self.last is not None and attempt.id == self.last.id
 
     def was_retried(self, attempt: AttemptRecord) -> bool:

@@ -51,6 +51,7 @@ def row_of_costs(task: str, costs: str) -> AttemptRow:
 
 
 def row_of_step(step: ShownStep, program: str = PROGRAM, *, full: bool = False) -> AttemptRow:
+    """Return the row of a step: its last attempt, and its error or its result, which is cut unless all is asked for."""
     last = step.last
     facts = f" ({', '.join(step.facts)})" if step.facts else ""
     gave = ""
@@ -79,6 +80,7 @@ class Title(NamedTuple):
 
 
 def title_of(attempt: AttemptLog) -> Title:
+    """Return the title of an attempt in a log."""
     record = attempt.record
     places = ", ".join(filter(None, (attempt.parent, None if record.run is None else f"run {record.run}")))
     micros = took(record, None)

@@ -214,6 +214,7 @@ def queue_limits(max_deliveries: int | None, paused_at: int | None, time: Callab
 
 
 def most_deliveries(max_deliveries: int | None) -> str:
+    """Say how often a queue delivers a value at most: `at most 5 deliveries`; empty without a limit."""
     return "" if max_deliveries is None else f"at most {counted(max_deliveries, 'delivery')}"
 
 

@@ -91,6 +91,7 @@ class EventRow(NamedTuple):
 
 
 def row_of_event(event: Event, program: str = PROGRAM) -> EventRow:
+    """Return the row of an event; commands in its note are those of a program."""
     by = NOTHING if event.by is None else event.by.name
     if event.by is not None and event.by.step is not None:
         by += f" ({event.by.step})"

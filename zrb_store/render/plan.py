@@ -32,6 +32,7 @@ def plan_rows(
 
 
 def plan_table(plan: PlannedResume, title: str) -> Table:
+    """Return a table of what a resume does with each task, and with each of its steps that it compares."""
     rows = [(f"  {row.name}" if row.is_step else row.name, *row[1:3]) for row in plan_rows(plan.tasks, plan.why)]
     return Table((Column("task"), Column("action"), Column("reason", status=True)), rows, title)
 

@@ -26,6 +26,7 @@ class SessionRow(NamedTuple):
 
 
 def row_of_session(summary: SessionSummary) -> SessionRow:
+    """Return the row of a session."""
     session, owner = summary.session, summary.owner
     dead = f"{summary.dead} dead" if summary.dead else ""
     acknowledged = "acknowledged" if acknowledged_at(summary.runs) else ""
