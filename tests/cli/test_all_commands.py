@@ -147,6 +147,13 @@ def test_a_mistyped_command_is_told_the_right_one(capsys: pytest.CaptureFixture[
         assert message in capsys.readouterr().err
 
 
+def test_a_command_without_its_session_says_where_to_find_one(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("show", "pin"):
+        assert cli.run([command]) == 2
+        message = f"name a session: `zrb-store list` shows them (see `zrb-store {command} --help`)"
+        assert capsys.readouterr().err == f"zrb-store: {message}\n"
+
+
 @pytest.mark.parametrize(
     "words",
     [pytest.param(["page", "--port"], marks=pytest.mark.needs("page")), ["prune", "--dry-run", "--keep-last"]],

@@ -114,7 +114,11 @@ def _in_words(error: BaseException, prog_name: str) -> tuple[str, int]:
             return str(error), error.exit_code
         case click.UsageError():
             path = error.ctx.command_path if error.ctx else prog_name
-            return f"{error.format_message()} (see `{path} --help`)", 2
+            message = error.format_message()
+            missing = error.param if isinstance(error, click.MissingParameter) else None
+            if missing and missing.name in ("session", "sessions"):
+                message = f"name a session: `{prog_name} list` shows them"
+            return f"{message} (see `{path} --help`)", 2
         case click.ClickException():
             return error.format_message(), error.exit_code
         case click.Abort() | KeyboardInterrupt():
