@@ -152,8 +152,18 @@ class TestWhyItFailed:
         text = command.ok("show", "etl")
         assert re.findall(r"^Failed: +(.*)", text, re.MULTILINE) == [
             *(f"load-{number}#1: ValueError" for number in (8, 7, 6, 5, 4)),
-            "and 5 more",
+            "and 4 more",
         ]
+        assert "and 4 more\nError:    OSError\n" in text
+
+    def test_few_of_many_interrupted_tasks_are_named(self, command: Commands, store: Store) -> None:
+        with contextlib.suppress(KeyboardInterrupt), store.session("etl").run() as its_run:
+            for number in range(7):
+                with contextlib.suppress(KeyboardInterrupt), its_run.attempt(f"load-{number}"):
+                    raise KeyboardInterrupt
+            raise KeyboardInterrupt
+        *named, more = re.findall(r"^Interrupted: +(.*)", command.ok("show", "etl"), re.MULTILINE)
+        assert (len(named), more) == (5, "and 2 more")
 
     def test_of_what_was_only_interrupted_all_is_named(self, command: Commands, store: Store) -> None:
         with contextlib.suppress(KeyboardInterrupt), store.session("etl").run() as its_run, its_run.attempt("load"):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.support.attempts import failing
 from tests.support.commands import Commands
 from tests.support.consumers import two_deaths
 from tests.support.holders import hold_a_value
@@ -43,7 +44,7 @@ def said(store: Store, name: str = "etl") -> str:
 @pytest.mark.on_sqlite
 def test_it_says_what_failed_and_why_and_what_stands(filled: Store) -> None:
     assert said(filled, "etl-24") == (
-        "load failed twice: Broken: no column 'price' in row 3; 2 tasks kept; 2 to run; 1 value comes back"
+        "load failed twice: Broken: no column 'price' in row 3: Broken; 2 tasks kept; 2 to run; 1 value comes back"
     )
     assert said(filled, "etl-25") == "4 tasks completed"
     assert said(filled, "inbox") == "3 values in 1 queue; 2 live"
@@ -64,8 +65,8 @@ def test_readers_name_the_same_failure_and_how_many_more(command: Commands, stor
         fail(run, ("a", ValueError("no column 'price'")))
         fail(run, ("a", ValueError("no column 'cost'")), ("b", ValueError("no row")), ("c", KeyboardInterrupt()))
         raise ValueError("done")
-    assert said(store).startswith("b and a failed: ValueError: no row: ValueError: no column 'cost'; ")
-    assert [each.name for each in made(store).causes] == ["b#2", "a#2"]
+    assert said(store).startswith("b and a failed: ValueError: no row: ValueError: no column 'cost': ValueError: done;")
+    assert [each.name for each in made(store).causes] == ["b#2", "a#2", "run 2"]
     (listed,), (checked,), (counted,) = (
         json.loads(command(*words).out) for words in (("list", "--json"), ("check", "--json"), ("stats", "--json"))
     )
@@ -73,6 +74,19 @@ def test_readers_name_the_same_failure_and_how_many_more(command: Commands, stor
     error = check("task_stats", counted)["last_failure"]["error"]
     assert error == {"task": "b", "type": "ValueError", "message": "no row", "others": 2}
     assert "b and 2 more: ValueError: no row" in command("stats").out
+
+
+@pytest.mark.on_sqlite
+def test_many_causes_are_counted_and_the_error_of_the_run_is_always_named(command: Commands, store: Store) -> None:
+    with contextlib.suppress(OSError), store.session("etl").run() as run:
+        for number in range(13):
+            failing(run, f"load-{number}", list)
+        raise OSError("the disk is full")
+    picture = "".join(ET.fromstring(command.ok("report", "etl", "--format", "svg")).itertext())
+    for text in (re.sub("<[^>]+>", "", command.ok("report", "etl")), picture):
+        causes = ["load-3#1: Broken", "and 3 more", "run 1: OSError: the disk is full"]
+        assert re.search(r"\s*".join(causes), text)
+        assert text.count("load-2#1: ") == 0
 
 
 @pytest.mark.on_sqlite

@@ -16,24 +16,24 @@ from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord
 
 
 class Failure(NamedTuple):
-    """An attempt or a run that did not complete, and why."""
+    """An attempt that did not complete, and why."""
 
-    name: str  # of the attempt; of a run `run 2`
-    task: str | None
+    name: str
+    task: str
     status: str
     error: ErrorRecord | None
     seen_at: int | None = None  # when the process of a lost one was last seen, in microseconds
 
 
-def failures(shown: Shown) -> list[Failure]:
-    """Return what made the last run of a session fail; what was interrupted counts only if no task failed or was lost.
+def failures(shown: Shown) -> tuple[list[Failure], ErrorRecord | None]:
+    """Return what made the last run of a session fail: attempts, and an error outside of them.
 
-    The attempt that began last comes first, as in `list`, and an error outside of attempts last. Of the deliveries of a
-    consumer, only the newest one that did not complete is told.
+    What was interrupted counts only if no task failed or was lost. The attempt that began last comes first, as in
+    `list`. Of the deliveries of a consumer, only the newest one that did not complete is told.
     """
     run = last_started(shown.runs)
     if run is None:
-        return []
+        return [], None
     found = sorted((each for each in _last(shown.tasks) if each.run == run.number), key=lambda each: -each.id)
     serious = [each for each in found if each.status != "interrupted"]
     seen_at = worked_until(run, shown.moment)
@@ -41,8 +41,7 @@ def failures(shown: Shown) -> list[Failure]:
         Failure(each.name, each.task, each.status, each.error, seen_at if each.status == "lost" else None)
         for each in serious or found
     ]
-    own = [Failure(f"run {run.number}", None, run.status or "failed", run.error)] if run.error else []
-    return [*told, *own]
+    return told, run.error
 
 
 def _last(tasks: Sequence[Task]) -> Iterator[AttemptRecord]:

@@ -26,7 +26,7 @@ _TO_COME = ("not started", "given back", "waiting")  # statuses of tasks that ru
 _FEW = 12  # tasks that are all named
 _MOST_TO_COME = 6  # that are named
 _MOST_NAMED = 3  # tasks that failed, in the headline
-_MOST_CAUSES = 10  # below it
+_MOST_CAUSES = 10  # tasks whose errors are below it
 _ROOM = 216  # pixels for the rows of the tasks that are not named
 _MOST_QUIET = 108  # of these rows
 _NARROW = 0.4  # percent; marks of one status that lie within it are one
@@ -74,9 +74,7 @@ class Card:
         self.pitch = max(2, min(14, _ROOM / len(self.quiet))) if self.quiet else 0  # pixels from one to the next
         more = len(to_come) - _MOST_TO_COME
         self.to_come = to_come[:_MOST_TO_COME] + [f"and {more} more"] * (more > 0)
-        self.subject, causes, self.note = _headline(report, tasks, program)
-        self.causes = causes[:_MOST_CAUSES]
-        self.causes_left_out = len(causes) - len(self.causes)
+        self.subject, self.causes, self.note = _headline(report, tasks, program)
         self.depth = depth_of(report, program) if _is_inbox(report) else None
         if self.depth and self.depth.errors and not self.note:
             self.note = self.depth.errors[0][0]
@@ -151,7 +149,7 @@ class Cause(NamedTuple):
     """Why something did not complete, and the id of the place where more is said of it."""
 
     name: str
-    text: str
+    text: str  # empty where it says how many are left out
     link: str
 
 
@@ -165,13 +163,16 @@ def _headline(report: Report, tasks: Sequence[Task], program: str) -> _Headline:
     session, last = report.session, last_started(report.runs)
     if last is None:
         return _headline_of_queues(report)
-    found = failures(report)
-    of_tasks = [each for each in found if each.task is not None]
-    causes = [_cause(each, program) for each in of_tasks or found]
+    failed, own = failures(report)
+    causes = [_cause(each, program) for each in failed[:_MOST_CAUSES]]
+    if left_out := failed[_MOST_CAUSES:]:
+        causes.append(Cause(f"and {len(left_out):,} more", "", "errors"))
+    if own:
+        causes.append(Cause(f"run {last.number}", error_note(own, program), "errors"))
     if deliveries := _deliveries(tasks):
         (first, count), *more = [(each, deliveries[each]) for each in _ENDS if deliveries[each]]
         said = ", ".join([f"{counted(count, 'delivery')} {first}", *(f"{count:,} {each}" for each, count in more)])
-        return _Headline(said, causes[:1])
+        return _Headline(said, causes)
     if session.status == "completed":
         only = tasks[0].name if len(report.tasks) == len(tasks) == 1 else counted(len(report.tasks), "task")
         return _Headline(f"{only} completed" if tasks else "completed")
@@ -184,7 +185,7 @@ def _headline(report: Report, tasks: Sequence[Task], program: str) -> _Headline:
         texts = dict.fromkeys(replace(each, say=None).text() for each in report.waits)
         said = " ".join(each.say for each in report.waits if each.say)
         return _Headline(f"waits {' and '.join(texts)}", note=said)
-    said = _what_failed(report, of_tasks) if of_tasks else f"run {last.number} {session.status}"
+    said = _what_failed(report, failed) if failed else f"run {last.number} {session.status}"
     return _Headline(said, causes)
 
 
@@ -198,13 +199,12 @@ def _headline_of_queues(report: Report) -> _Headline:
 
 def _cause(failure: Failure, program: str) -> Cause:
     seen_at = "" if failure.seen_at is None else f"{to_datetime(failure.seen_at):%H:%M:%S} UTC"
-    link = f"attempt-{failure.name}" if failure.task else "errors"
-    return Cause(failure.name, cause_of(failure, program, seen_at), link)
+    return Cause(failure.name, cause_of(failure, program, seen_at), f"attempt-{failure.name}")
 
 
 def _what_failed(report: Report, found: Sequence[Failure]) -> str:
     """Name the tasks that made the session fail: `load failed twice`, `b and a failed`, `7 tasks failed`."""
-    names, statuses = [str(each.task) for each in found], {each.status for each in found}
+    names, statuses = [each.task for each in found], {each.status for each in found}
     be = "was" if len(found) == 1 else "were"
     verbs = {"failed": "failed", "lost": "died", "interrupted": f"{be} interrupted"}
     verb = verbs[found[0].status] if len(statuses) == 1 else "did not complete"

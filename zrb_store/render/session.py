@@ -40,6 +40,7 @@ from zrb_store.render.format import (
     cause_of,
     counted,
     error_line,
+    error_note,
     format_duration,
     inputs_text,
     preview,
@@ -56,7 +57,7 @@ _STEP_WIDTH = 60  # columns of a step's name
 _NOTE_WIDTH = 90  # columns of what a step did
 _BEFORE_NOTE = 50  # columns of the page that a note leaves to the others
 _LEAST_RESULT = 16  # columns of a step's result, however narrow the page
-_MOST_FAILURES = 5  # that are named
+_MOST_FAILURES = 5  # of tasks that are named
 _FEW = 20  # runs, or attempts or steps of a task: no more are shown one by one
 _LAST = 10  # how many of more runs and attempts are shown
 
@@ -155,13 +156,14 @@ class SessionPrinter:
 
     def _failures(self) -> Iterator[tuple[str, str]]:
         """Say at the end, which a terminal still shows, why the session failed."""
-        found = failures(self._document)
-        for each in found[:_MOST_FAILURES]:
+        of_tasks, own = failures(self._document)
+        for each in of_tasks[:_MOST_FAILURES]:
             cause = cause_of(each, program_name(), self._times.brief(each.seen_at))
-            of_task = f"{one_line(each.name)}: " * (each.task is not None)
-            yield f"{each.status.capitalize() if each.task else 'Error'}:", of_task + cause
-        if more := found[_MOST_FAILURES:]:
-            yield "Failed:", f"and {len(more)} more"
+            yield f"{each.status.capitalize()}:", f"{one_line(each.name)}: {cause}"
+        for status, count in Counter(each.status for each in of_tasks[_MOST_FAILURES:]).items():
+            yield f"{status.capitalize()}:", f"and {count:,} more"
+        if own:
+            yield "Error:", error_note(own, program_name())
 
     def _costs(self) -> dict[str, str]:
         """Return what several tasks have cost; the rows of tasks have the cost of each."""
