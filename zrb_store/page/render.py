@@ -201,7 +201,7 @@ def life(value: Value, report: Report, queue: Queue) -> Iterator[str]:
 
 def rows(task: Task, most: int, program: str, costs: Mapping[str, str]) -> Iterator[AttemptRow]:
     """Yield the rows of the last attempts of a task, of what it has cost, and of its last steps."""
-    yield from rows_of_attempts(task, max(0, len(task.attempts) - most), program)
+    yield from rows_of_attempts(task, list(task.attempts)[-most:], program)
     if task.name in costs:
         yield row_of_costs(task.name, costs[task.name])
     for step in list(task.steps)[-most:]:

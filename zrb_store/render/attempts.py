@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from zrb_store.inspect.advice import PROGRAM
 from zrb_store.inspect.log import AttemptLog
-from zrb_store.inspect.show import ShownStep, Task
+from zrb_store.inspect.show import ShownAttempt, ShownStep, Task
 from zrb_store.inspect.trace import took
 from zrb_store.masking import one_line
 from zrb_store.records import AttemptRecord, RunRecord
@@ -32,9 +31,9 @@ class AttemptRow(NamedTuple):
         return self.said + self.facts + self.gave
 
 
-def rows_of_attempts(task: Task, first: int = 0, program: str = PROGRAM) -> Iterator[AttemptRow]:
-    """Yield the rows of a task's attempts, but for the first ones; then one of the task, if its status is its own."""
-    for shown in itertools.islice(task.attempts, first, None):
+def rows_of_attempts(task: Task, attempts: Iterable[ShownAttempt], program: str = PROGRAM) -> Iterator[AttemptRow]:
+    """Yield the rows of attempts of a task, and then one of the task, if its status is its own."""
+    for shown in attempts:
         record = shown.record
         said = error_note(record.error, program) if record.error else task.fate_of(record)
         read = what_was_read(record)

@@ -191,11 +191,11 @@ class SessionPrinter:
     def _task_rows(self, tasks: Iterable[Task]) -> Iterator[list[str]]:
         """Yield for each task its last attempts, and a row if it waits or was skipped; then its steps."""
         for task in tasks:
-            hidden = self._hidden(task.attempts)
+            hidden, attempts = self._hidden(task.attempts), iter(task.attempts)  # of a consumer they are read only once
             if hidden:
-                statuses = (attempt.record.status for attempt in itertools.islice(task.attempts, hidden))
+                statuses = (attempt.record.status for attempt in itertools.islice(attempts, hidden))
                 yield [one_line(task.name), *[NOTHING] * 4, _earlier("attempts", statuses)]
-            for row in rows_of_attempts(task, hidden, program_name()):
+            for row in rows_of_attempts(task, attempts, program_name()):
                 yield self._attempt_row(row, row.note if self._look.full else row.said)
             if task.counts is not None:
                 yield from self._step_rows(task, task.counts)
