@@ -84,6 +84,21 @@ def test_the_description_of_a_report_has_the_steps(night: Store) -> None:
     assert described["pending"] == []
 
 
+@pytest.mark.on_sqlite
+def test_the_newest_failure_is_shown_first_and_what_only_printed_last(command: Commands, store: Store) -> None:
+    with contextlib.suppress(OSError), store.session("s").run():
+        raise OSError
+    with contextlib.suppress(OSError), store.session("s").run() as run:
+        for task in ("first", "load", "load", "mail", "last"):
+            with contextlib.suppress(ValueError), run.attempt(task) as attempt:
+                attempt.log("begun")
+                if task in ("load", "mail"):
+                    raise ValueError
+        raise OSError
+    shown = re.findall('<summary><span class="status".*?<strong.*?>(.*?)<', command.ok("report", "s"))
+    assert shown == ["Run 2", "Run 1", "mail#1", "load#2", "load#1", "first#1", "last#1"]
+
+
 def test_times_when_values_left_their_queue(store: Store) -> None:
     session = store.session("s")
     with contextlib.suppress(ZeroDivisionError), session.run() as run, run.attempt("a") as attempt:

@@ -337,7 +337,7 @@ def test_paper_begins_with_why_it_failed(store: Store, tmp_path: Path, open_file
         raise ValueError("done")
     page = open_file(write(store, "etl", tmp_path))
     named = page.locator("#errors [data-attempt]")
-    assert [each.get_attribute("data-attempt") for each in named.all()] == ["load#2", "enrich#1", "load#1"]
+    assert [each.get_attribute("data-attempt") for each in named.all()] == ["load#2", "load#1", "enrich#1"]
     red, gray, other = (each.locator(".why").evaluate("(why) => getComputedStyle(why).color") for each in named.all())
     assert red != gray == other
 
