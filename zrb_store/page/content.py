@@ -127,9 +127,9 @@ def _value_json(value: Value) -> JsonObject:
 
 def _is_plain(value: Value) -> bool:
     """Whether nothing happened to a value but that it was pushed, and perhaps taken, as most: a script tells that."""
-    record, steps = value.record, [each for each in (value.pusher, value.taker) if each and each.step]
+    record = value.record
     was_changed = value.returns or value.replaced or record.orphaned or record.moved_from is not None
-    return not (steps or was_changed) and record.state in ("live", "delayed", "taken")
+    return not was_changed and record.state in ("live", "delayed", "taken")
 
 
 def _by_hand(change: Change | None) -> JsonObject | None:
@@ -263,6 +263,7 @@ class Report:
             "tasks": list(map(self._task_json, self.tasks)),
             "queues": {queue.now.name: _queue_json(queue) for queue in self.queues},
             "results": self.results,
+            "steps": self._steps,
             "logged": {"attempts": [each.to_json() for each in self.logged], "left_out": self.logged_left_out},
             "changes": list(map(pick_all, self.changes)),
             "pending": list(self.pending)[:_MOST_PENDING],
@@ -270,6 +271,14 @@ class Report:
             **pick(self, "plan", "damage"),
             "work": self.scale.to_json(),
         }
+
+    @property
+    def _steps(self) -> dict[str, str]:
+        """The names of steps that pushed or took values, by their attempts, but for those that are shown."""
+        shown = {attempt.name for task in self.tasks for step in task.steps for attempt in step.attempts}
+        values = (value for queue in self.queues for value in queue.values)
+        by = (each for value in values for each in (value.pusher, value.taker))
+        return {each.name: each.step for each in by if each and each.step and each.name not in shown}
 
     def _task_json(self, task: Task) -> JsonObject:
         attempts = [self._attempt_json(each, task.was_retried(each.record)) for each in task.attempts]

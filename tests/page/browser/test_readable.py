@@ -79,7 +79,8 @@ EVENTS = """
 async (id) => {
     const found = await Page.read(document.getElementById("description"));
     const value = Object.values(found.queues).flatMap((queue) => queue.values).find((each) => each.id === id);
-    return Lives.life(value).map(({ at, event, by, note }) => [Page.time(at, "exact").slice(11, 26), event, by, note]);
+    const told = Lives.life(Lives.read(found), value);
+    return told.map(({ at, event, by, note }) => [Page.time(at, "exact").slice(11, 26), event, by, note]);
 }
 """
 
@@ -97,7 +98,9 @@ def test_the_life_of_a_value_is_that_of_trace(
             queue.pop()
             raise ZeroDivisionError
     by_hand = night.session("inbox").xcom["by hand"]
-    by_hand.push("c")
+    by_hand.extend(["by a step", "c"])
+    with night.session("other").run() as run, run.attempt("work") as attempt:
+        attempt.step("take it", by_hand.pop)
     push(night.database, "inbox", "by hand", codec.encode("d"), None)
     pop(night.database, "inbox", "by hand", None)
     page = open_file(write(night, name, tmp_path), timezone_id="UTC")

@@ -271,7 +271,7 @@ const Flow = (() => {
     /** Return the life of one value in one sentence. */
     life(queue, index) {
       const value = queue.values[index];
-      const told = Lives.life(value).map(({ event, by, note }) => {
+      const told = Lives.life(this.lives, value).map(({ event, by, note }) => {
         const actor = by !== "-" ? ` by ${by}` : event === "pushed" || event === "taken" ? ` by ${OUTSIDE}` : "";
         return `${event}${actor}${note && ` (${Lives.short(note, 60)})`}`;
       });

@@ -65,6 +65,7 @@ const Lives = (() => {
       queues,
       results: new Set(queues.filter(({ name }) => description.results.includes(name))), // those that are folded
       attempts: readAttempts(description),
+      steps: description.steps,
       runs: description.runs,
     };
   }
@@ -166,9 +167,13 @@ const Lives = (() => {
   const taker = (value) => value.taken_by || person(value.taken_from);
 
   /** Return what happened to a value, in order, as `trace` tells it: [{at, event, by, note}]. */
-  function life(value) {
-    const taken = { at: value.taken_at, event: "taken", by: taker(value) || "-", note: "" };
-    const pushed = { at: value.pushed_at, event: "pushed", by: pusher(value) || "-", note: "" };
+  function life({ attempts, steps }, value) {
+    const named = (by) => {
+      const step = attempts.get(by)?.step || steps[by];
+      return step ? `${by} (${step})` : by || "-";
+    };
+    const pushed = { at: value.pushed_at, event: "pushed", by: named(pusher(value)), note: "" };
+    const taken = { at: value.taken_at, event: "taken", by: named(taker(value)), note: "" };
     return value.events || (value.state === "taken" ? [pushed, taken] : [pushed]);
   }
 

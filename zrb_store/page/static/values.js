@@ -172,7 +172,7 @@ const Values = (() => {
         el("div", { class: "views", role: "group", "aria-label": "How the value is shown" }, buttons), content,
         el("table", { class: "life" },
           el("caption", {}, "Its life"),
-          el("tbody", {}, Lives.life(value).map((each) => el("tr", {},
+          el("tbody", {}, Lives.life(Lives.read(this.description), value).map((each) => el("tr", {},
             el("td", { class: "quiet" }, time(each.at, "exact")), el("th", { scope: "row" }, each.event),
             el("td", { class: "mono" }, each.by), el("td", { class: "text" }, each.note))))));
       open(views.find((view) => view.name === this.view) || views[0]);
