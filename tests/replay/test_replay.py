@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.attempts import failing, start
 from tests.support.commands import Commands
-from tests.support.rows import all_rows, faults
+from tests.support.rows import all_rows, faults, states
 from tests.support.scenarios import TASKS, Scenario, ScenarioRun, state, steps
 from tests.support.scripts import Scripts
 from zrb_store import Store, open_store
@@ -63,6 +64,17 @@ def test_every_scratch_store_equals_the_scenario_until_that_attempt(
             assert run.begin(task).number == number
             run.end("failed")
     (tmp_path / f"{name}.db").unlink()
+
+
+@pytest.mark.on_sqlite
+def test_a_scratch_store_lacks_what_a_failed_attempt_pushed_elsewhere(store: Store, tmp_path: Path) -> None:
+    inbox, log = store.session("inbox").xcom["files"], store.session("other").xcom["log"]
+    inbox.push("kept")
+    failing(start(store, "other"), "push", lambda: inbox.push("undone"))
+    with store.session("night").run() as run, run.attempt("load"):
+        log.push(inbox.pop())  # so the session of the failed attempt is also copied
+    with replayed(store, "night", "load", 1, tmp_path / "scratch.db") as scratch:
+        assert states(scratch, "inbox", "files") == [("kept", "live")]
 
 
 SCRIPT = """
