@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from zrb_store import codec
-from zrb_store.codec.compare import same
+from zrb_store.codec.compare import Difference, differences, same
 
 DEPTH = 200
 
@@ -60,3 +60,9 @@ def test_instants_and_numbers_are_compared_by_value() -> None:
     assert same(moment, {"$": "datetime", "v": "2026-11-24T13:00:00+01:00"})
     assert not same(moment, {"$": "datetime", "v": "2026-11-24T13:00:00+00:00"})
     assert same({"$": "Decimal", "v": "1.0"}, {"$": "Decimal", "v": "1.00"})
+
+
+@pytest.mark.parametrize("other", [{1, 2}, frozenset({1, 2})], ids=repr)
+def test_types_that_have_equal_items_differ(other: Any) -> None:
+    pair = tree((1, 2)), tree(other)
+    assert [*differences(*pair)] == [Difference("$", "changed", *pair)]
