@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
 import subprocess
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from tests.support.processes import Child
 from tests.support.rows import faults
 from tests.support.runners import begin_a_step_and_hang
 from zrb_store import AttemptClosed, LeaseLost, SessionNotFound, StepUncertain, Store, open_store
+from zrb_store.db import core
 from zrb_store.inspect.list import list_sessions
 from zrb_store.queries import lease
 
@@ -202,3 +205,10 @@ def test_a_fork_that_is_gone_is_not_taken_for_another(store: Store, location: st
         with suppress(SessionNotFound):
             mine.push("c")
         assert list(theirs) == ["b"]
+
+
+def test_no_new_row_gets_the_next_id() -> None:
+    statements = [json.loads(line.rstrip(","))[0] for line in core._lines(core.PATH).values()]
+    inserts = [sql for sql in statements if re.match("INSERT INTO zrb_(session|run|queue|attempt) ", sql)]
+    assert len(inserts) > 10
+    assert [sql for sql in inserts if "random()" not in sql] == []
