@@ -218,6 +218,7 @@ class TestReplace:
         assert fates(store) == [(["mended", -1], "live", 0), ("b.csv", "live", 0), ("c", "live", 0)]
         mended = values(command)[0]
         (was,) = mended["replaced"]
+        assert (mended["state"], mended["taken_from"]) == ("live", None)
         assert (was["value"], was["failed_deliveries"], was["replaced_by"]["reason"]) == ("deadly", 2, "typo")
         assert json.loads(command.ok("get", "inbox", "files", "--seq", "1", "--json")) == mended
         text = command.ok("show", "inbox")
