@@ -77,7 +77,7 @@ def test_log_tells_what_was_done_by_hand(command: Commands, filled: Store) -> No
     by_hand.record_change(filled.database, "pin", "etl-24", None)
     document = parse("log", command.ok("log", "etl-24", "--format", "json"))
     assert [(one["action"], one["pid"]) for one in document["changes"]] == [("pin", identity().pid)]
-    assert "By others" in command.ok("log", "etl-24")
+    assert "Done by others" in command.ok("log", "etl-24")
 
 
 # -- trace

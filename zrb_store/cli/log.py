@@ -118,7 +118,7 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
     )
     if first := next(rows, None):
         columns = (Column("at", words=True), Column("what"), Column("by", fold=True), Column("detail"))
-        yield Table(columns, itertools.chain([first], rows), "By others")
+        yield Table(columns, itertools.chain([first], rows), "Done by others")
 
 
 @dataclass

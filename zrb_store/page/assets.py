@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,6 +61,11 @@ def inlined(scripts: tuple[str, ...]) -> Mapping[str, object]:
 def style_of(*names: str) -> str:
     """Return the text of style sheets."""
     return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in names)
+
+
+def marks() -> dict[str, str]:
+    """Return the mark of each status, as the style has it; in a picture, a style cannot write text."""
+    return dict(re.findall(r'^\[data-status="(.+?)"].*--mark: "(.)"', style_of("tokens.css"), re.MULTILINE))
 
 
 def _script(name: str) -> str:

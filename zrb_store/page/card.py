@@ -21,7 +21,7 @@ from zrb_store.queries.runs import last_started
 from zrb_store.records import HALTED, UNSUCCESSFUL, AttemptRecord, to_datetime
 from zrb_store.render.format import cause_of, counted, error_note, format_duration, preview
 
-_FUTURE = 26  # percent of the width, for what waits
+_WORKED = 74  # percent of the width, if something waits
 _TO_COME = ("not started", "given back", "waiting")  # statuses of tasks that run next
 _FEW = 12  # tasks that are all named
 _MOST_TO_COME = 6  # that are named
@@ -68,7 +68,7 @@ class Card:
         tasks = [task for task in report.tasks if task.attempts]
         to_come = _to_come(report)
         self._program = program
-        self.width = 100 - _FUTURE * bool(to_come)
+        self.width = _WORKED if to_come else 100
         lanes = [Lane(task.name, task.status, _joined(self._marks(report, task))) for task in tasks]
         self.chain, self.quiet = _divided(lanes, are_few=len(report.tasks) <= _FEW)
         self.pitch = max(2, min(14, _ROOM / len(self.quiet))) if self.quiet else 0  # pixels from one to the next
@@ -78,7 +78,7 @@ class Card:
         self.depth = depth_of(report, program) if _is_inbox(report) else None
         if self.depth and self.depth.errors and not self.note:
             self.note = self.depth.errors[0][0]
-        self.counts = list(_counts(report, tasks))
+        self.counts = dict(_counts(report, tasks))
         self.advice = advice(replace(facts_of(report), holders=report.holders), program)
         self.helps = first(self.advice)
         self.made = list(_made(report))
@@ -98,11 +98,15 @@ class Card:
         for each in task.attempts:
             yield self._mark(report, each.record)._replace(is_faded=task.was_retried(each.record))
 
-    def _mark(self, report: Report, attempt: AttemptRecord, note: str = "", height: float = 100) -> Mark:
+    def _mark(
+        self, report: Report, attempt: AttemptRecord, step: str = "", note: str = "", height: float = 100
+    ) -> Mark:
+        """Return the mark of an attempt, of which a tooltip tells the same as in the timeline."""
         span = report.timeline.span_of(attempt)
-        error = f": {error_note(attempt.error, self._program)}" if attempt.error else ""
         left, right = self._x(report.scale.at(span.start)), self._x(report.scale.at(span.end))
-        title = f"{attempt.name} {attempt.status}, {report.took(attempt)}{note}{error}"
+        title = f"{attempt.name}{step} {attempt.status}, {report.took(attempt)}"
+        error = error_note(attempt.error, self._program) if attempt.error else ""
+        title = "\n".join(filter(None, (title, error, note)))
         return Mark(left, right, attempt.status, title, f"attempt-{attempt.name}", height)
 
     def _turns(self, report: Report) -> Iterator[Mark]:
@@ -110,9 +114,9 @@ class Card:
         steps = [step for task in report.tasks for step in task.steps]
         most = max((step.tokens or 0 for step in steps), default=0)
         for step in steps if most else ():
-            used = step.note or f"{step.name}, {step.tokens or 0:,} tokens"  # a report for strangers has no notes
-            note = f" ({used if step.tokens else step.name})"
-            mark = self._mark(report, step.last, note, 10 + 85 * (step.tokens or 0) / most)
+            tokens = step.tokens or 0
+            note = step.note or (counted(tokens, "token") if tokens else "")  # a report for strangers has no notes
+            mark = self._mark(report, step.last, f" ({step.name})", note, 10 + 85 * tokens / most)
             yield mark._replace(status="kept") if _is_kept(report, step) else mark
 
     @property
@@ -222,8 +226,18 @@ def _deliveries(tasks: Sequence[Task]) -> Counter[str]:
     return Counter(each.status for each in attempts) if all(each.kind == "delivery" for each in attempts) else Counter()
 
 
-def _counts(report: Report, tasks: Sequence[Task]) -> Iterator[str]:
-    """Yield how much there is of what, as of a queue, a consumer or a workflow, and then what a resume gets."""
+def _counts(report: Report, tasks: Sequence[Task]) -> Iterator[tuple[str, str]]:
+    """Yield how much there is of what, and then what a resume gets, which is coloured as of a kind."""
+    yield from dict.fromkeys(_numbers(report, tasks), "").items()
+    if count := len(report.comes_back) + report.comes_back_elsewhere:
+        yield f"{counted(count, 'value')} {'comes' if count == 1 else 'come'} back", "ours"
+    if kept := [step for task in tasks for step in task.steps if _is_kept(report, step)]:
+        paid = "paid" if any(step.tokens for step in kept) else "run"
+        yield f"{counted(len(kept), 'step')} not {paid} again", "kept"
+
+
+def _numbers(report: Report, tasks: Sequence[Task]) -> Iterator[str]:
+    """Yield how much there is of what in a queue, of a consumer or a workflow."""
     if _is_inbox(report):
         yield from _numbered(_values(report))
     elif deliveries := _deliveries(tasks):
@@ -233,10 +247,6 @@ def _counts(report: Report, tasks: Sequence[Task]) -> Iterator[str]:
         yield from _progress(report)
     if report.session.status == "completed" and (count := sum(run.origin != "reclaim" for run in report.runs)) > 1:
         yield f"in {count} runs"
-    if count := len(report.comes_back) + report.comes_back_elsewhere:
-        yield f"{counted(count, 'value')} {'comes' if count == 1 else 'come'} back"
-    if kept := [step for task in tasks for step in task.steps if _is_kept(report, step)]:
-        yield f"{counted(len(kept), 'step')} not {'paid' if any(step.tokens for step in kept) else 'run'} again"
 
 
 def _numbered(counts: Mapping[str, int]) -> Iterator[str]:

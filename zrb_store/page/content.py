@@ -250,7 +250,7 @@ class Report:
         micros = took(attempt, self.read_at)
         if micros is None:
             return "its end is not known"
-        return f"{'for ' if attempt.status == 'running' else ''}{format_duration(micros)}"
+        return f"{'for' if attempt.status == 'running' else 'took'} {format_duration(micros)}"
 
     def to_json(self) -> JsonObject:
         return {

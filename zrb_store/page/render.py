@@ -22,11 +22,12 @@ from markupsafe import Markup
 from zrb_store.inspect.show import Queue, Task
 from zrb_store.inspect.trace import took
 from zrb_store.masking import printable
+from zrb_store.page.assets import marks
 from zrb_store.page.content import Report, cut_text
 from zrb_store.queries.history import Value
 from zrb_store.queries.queues import QueueRules, QueueState
 from zrb_store.queries.runs import acknowledged_at
-from zrb_store.records import ErrorRecord, JsonTree, iso, to_datetime
+from zrb_store.records import UNSUCCESSFUL, ErrorRecord, JsonTree, iso, to_datetime
 from zrb_store.render.attempts import (
     AttemptRow,
     row_of_costs,
@@ -85,6 +86,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals |= {"address": address, "has_stats": place_of("figures") is not None}
+    made.globals |= {"marks": marks(), "unsuccessful": UNSUCCESSFUL}
     named = (project_name, size, counted, process, content, life, rows, row_of_session, pusher, iso, acknowledged_at)
     titles = (title_of, title_of_run, why_it_ended, error_details, run_by, versions, plan_rows)
     made.filters |= {each.__name__: each for each in (*named, *titles)}

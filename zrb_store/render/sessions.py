@@ -17,7 +17,9 @@ class SessionRow(NamedTuple):
     project: str  # the last part of its path
     task: str
     status: str
-    marks: list[str]  # what is said beside the status: how many values are dead, and so on
+    marks: dict[
+        str, str
+    ]  # what is said beside the status: how many values are dead, and so on; each with its own status
     started_at: int  # microseconds; of a session without a run, when it was created
     took: str
     tasks: str
@@ -28,14 +30,15 @@ class SessionRow(NamedTuple):
 def row_of_session(summary: SessionSummary) -> SessionRow:
     """Return the row of a session."""
     session, owner = summary.session, summary.owner
-    dead = f"{summary.dead} dead" if summary.dead else ""
-    acknowledged = "acknowledged" if acknowledged_at(summary.runs) else ""
+    marks = {f"{summary.dead} dead": "dead"} if summary.dead else {}
+    marks |= {"pinned": ""} if session.pinned else {}
+    marks |= {"acknowledged": ""} if acknowledged_at(summary.runs) else {}
     return SessionRow(
         one_line(session.name),
         project_name(session.project),
         one_line(session.task) if session.task else NOTHING,
         session.status,
-        list(filter(None, (dead, "pinned" * session.pinned, acknowledged))),
+        marks,
         summary.runs[0].started_at if summary.runs else session.created_at,
         format_duration(summary.took if session.status != "stale" else None),
         f"{summary.done}/{summary.tasks}" if summary.tasks else NOTHING,

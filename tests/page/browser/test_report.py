@@ -60,7 +60,7 @@ def test_only_an_attempt_that_was_tried_again_is_pale(run: Path, open_file: Open
 
 def test_pointing_at_a_bar_and_focusing_it_tells_the_same(run: Path, open_file: Open) -> None:
     page = open_file(run)
-    failed = page.get_by_role("button", name=re.compile("^report#1, failed, run 1, "))
+    failed = page.get_by_role("button", name=re.compile("^report#1 failed, took .+, run 1, "))
     detail = page.locator("#timeline .detail")
     failed.hover()
     pointed = detail.inner_text()
@@ -70,7 +70,7 @@ def test_pointing_at_a_bar_and_focusing_it_tells_the_same(run: Path, open_file: 
     expect(detail).to_contain_text("Point at a bar, or move to one with the Tab and arrow keys.")
     failed.focus()
     assert detail.inner_text() == pointed
-    page.get_by_role("button", name=re.compile("^find-packages#1, completed")).hover()
+    page.get_by_role("button", name=re.compile("^find-packages#1 completed, took ")).hover()
     expect(detail).to_contain_text("found ")
     failed.focus()
     page.get_by_role("button", name="Full log").click()
@@ -103,7 +103,7 @@ def test_the_drawings_say_of_a_failed_command_only_what_it_said(store: Store, tm
         files.pop()
         raise CmdTaskError("no table (exit 2)")
     page = open_file(write(store, "s", tmp_path))
-    failed = page.get_by_role("button", name=re.compile("^psql#1, failed, "))
+    failed = page.get_by_role("button", name=re.compile("^psql#1 failed, took "))
     assert re.search(r":\d\d[^:]*, no table \(exit 2\)$", failed.get_attribute("aria-label") or "")
     failed.focus()
     expect(page.locator("#timeline .detail .error")).to_have_text("no table (exit 2)")
@@ -146,7 +146,7 @@ def clock(page: Page) -> datetime:
 def test_a_press_on_the_timeline_goes_to_that_moment(run: Path, open_file: Open, width: int) -> None:
     page = open_file(run, viewport={"width": width, "height": 800})
     page.locator("#timeline .timeline").scroll_into_view_if_needed()
-    place = page.get_by_role("button", name=re.compile("^find-packages#1, completed")).bounding_box()
+    place = page.get_by_role("button", name=re.compile("^find-packages#1 completed, took ")).bounding_box()
     lane = page.locator("#timeline .lane .track").last.bounding_box()
     line = page.locator("#timeline .moment-line")
     assert place is not None
@@ -188,9 +188,9 @@ def test_enter_on_a_bar_goes_to_its_beginning(run: Path, open_file: Open) -> Non
 def test_a_press_on_a_short_bar_means_its_attempt(run: Path, open_file: Open) -> None:
     """It is drawn wider than it lasted, so that it can be pressed."""
     page = open_file(run)
-    page.get_by_role("button", name=re.compile("^report#1, failed")).click()
+    page.get_by_role("button", name=re.compile("^report#1 failed")).click()
     expect(page.locator("#moment .said")).to_contain_text("report#1")
-    page.get_by_role("button", name=re.compile("^report#2, completed")).click()
+    page.get_by_role("button", name=re.compile("^report#2 completed")).click()
     expect(page.locator("#moment .said")).to_contain_text("report#2")
 
 

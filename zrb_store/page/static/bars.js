@@ -80,26 +80,29 @@ const Bars = (() => {
     return [...found].map(([status, count]) => `${count.toLocaleString("en")} ${status}`).join(", ");
   }
 
+  /** Return what bars are in a few words, as above the output of an attempt and in the picture of the card. */
+  function title({ bars }) {
+    const [{ attempt, name, step }] = bars;
+    if (bars.length > 1) return `${bars.length} attempts from ${name}: ${counts(bars)}`;
+    return `${step ? `${name} (${step})` : name} ${attempt.status}, ${attempt.took}`;
+  }
+
   function label(cluster) {
-    const [first] = cluster.bars;
-    if (cluster.bars.length > 1) return `${cluster.bars.length} attempts from ${first.name}: ${counts(cluster.bars)}`;
-    const { attempt } = first;
-    const parts = [first.step ? `${first.name} (${first.step})` : first.name, attempt.status];
+    const [{ attempt }] = cluster.bars, parts = [title(cluster)];
+    if (cluster.bars.length > 1) return parts[0];
     if (attempt.run !== null) parts.push(`run ${attempt.run}`);
-    parts.push(attempt.took, `started ${Page.time(attempt.started_at)}`);
+    parts.push(`started ${Page.time(attempt.started_at)}`);
     if (attempt.error) parts.push(attempt.error.slice(0, 200));
     return parts.join(", ");
   }
 
   /** Return what a tooltip says of bars: what they are, then the first line of an error, or what a step was called with and gave. */
   function tip(cluster) {
-    const [{ attempt, of, name, step }] = cluster.bars;
-    if (cluster.bars.length > 1) return label(cluster);
-    const lines = [`${step || name}, ${attempt.status}, ${attempt.took}`];
+    const [{ attempt, of }] = cluster.bars, lines = [title(cluster)];
+    if (cluster.bars.length > 1) return lines[0];
     if (attempt.error) lines.push(attempt.error.split("\n")[0].slice(0, 300));
-    if (of && of.note) lines.push(of.note);
+    if (of && (of.note || of.tokens)) lines.push(of.note || Page.counted(of.tokens, "token"));
     if (of && !of.tokens && of.result !== null) lines.push(`= ${Readable.readable(of.result, 200)}`);
-    if (of && of.tokens) lines.push(Page.counted(of.tokens, "token"));
     return lines.join("\n");
   }
 
