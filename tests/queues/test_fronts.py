@@ -249,3 +249,17 @@ def test_a_value_that_becomes_due_is_found_before_the_front(store: Store) -> Non
     assert queue.pop() == "a"
     let_pass(store, 3600)
     assert [queue.pop(), queue.pop()] == ["late", "b"]
+
+
+@pytest.mark.promise(number=4)
+def test_what_a_consumer_passes_over_is_taken_next_by_others(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zrb_store.queries.takes._LASTS", DEADLINE)
+    queue = queue_of(store)
+    queue.extend(["bad", "good", "last"])
+    with store.session("consumer").run() as run:
+        deliveries = run.consume(queue, wait=0)
+        fail(next(deliveries))
+        look(store)
+        with next(deliveries) as taken:
+            pass
+    assert [taken, queue.pop()] == ["good", "bad"]
