@@ -18,6 +18,7 @@ from tests.support.consumers import fail
 from tests.support.postgres import DEADLINE, wait_until, waits_for_lock
 from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db.transaction import Transaction
+from zrb_store.operations.sessions import remove_sessions
 from zrb_store.operations.values import requeue_all
 from zrb_store.queries import takes
 from zrb_store.queries.give_back import give_back
@@ -263,3 +264,11 @@ def test_what_a_consumer_passes_over_is_taken_next_by_others(store: Store, monke
         with next(deliveries) as taken:
             pass
     assert [taken, queue.pop()] == ["good", "bad"]
+
+
+def test_a_queue_that_is_gone_has_no_front(store: Store) -> None:
+    queue_of(store).push(0)
+    queue_id = store.session("inbox").xcom.queue_id("q")
+    assert takes.look(store.database, queue_id).front is not None
+    remove_sessions(store.database, "inbox")
+    assert takes.look(store.database, queue_id).front is None
