@@ -400,7 +400,7 @@ def _all_undone_parents() -> sa.CompoundSelect[int]:
         )
     )
     return sa.union(
-        undone_parents.where(_step().c.session_id == source_id(), _step().c.step_of.is_not(None)),
+        undone_parents.where(_step().c.session_id == source_id()),
         undone_parents.where(_step().c.id.in_(visitors)),
     )
 
