@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.commands import Commands
-from tests.support.rows import states
+from tests.support.rows import query, states
 from tests.support.scenarios import Scenario, ScenarioRun, fail_at_load, first_starts, state, steps
 from zrb_store import InvalidArgument, SessionNotFound, Store, TaskNotFound, ZrbStoreError, open_store
+from zrb_store.db import tables as t
 from zrb_store.queries import attempts
 
 
@@ -108,6 +110,21 @@ def test_copied_attempts_give_nothing_back(store: Store) -> None:
         assert store.session("s").xcom["take"].pop() == "x"
         attempt.complete()
     assert list(store.session("s-fork").xcom["take"]) == []
+
+
+def test_a_copied_attempt_has_all_that_the_attempt_was(store: Store) -> None:
+    with store.session("s").run() as run:
+        run.task("load", lambda: 1)
+        run.task("use", lambda: None)
+    store.database.execute(sa.update(t.attempt).values(code="its code", inside="its task"))
+    store.fork("s", from_task="use")
+    source, copy = (
+        dict(zip(t.attempt.c.keys(), row, strict=True))
+        for row in query(store, "SELECT * FROM zrb_attempt WHERE task = 'load' ORDER BY id")
+    )
+    own = {"id", "session_id", "run_id", "fence", "result_queue_id"}
+    assert {name for name in source if source[name] != copy[name]} == own
+    assert (copy["run_id"], copy["fence"], copy["inside"]) == (None, 0, "its task")
 
 
 def test_forks_are_numbered_and_bad_names_are_refused(store: Store) -> None:

@@ -295,13 +295,12 @@ class Report:
 
     def _attempt_json(self, attempt: ShownAttempt, was_retried: bool) -> JsonObject:
         record, end = attempt.record, self.timeline.span_of(attempt.record).end
-        shown: JsonObject = {
-            **pick(record, "number", "run", "status", "started_at", "ended_at"),
+        shown = {name: part for name, part in attempt.to_json().items() if not name.startswith("inputs_")}
+        shown |= {
             "took": self.took(record),
             "retried": was_retried,
             "error": record.error and record.error.text(),
             "inputs": what_was_read(record),
-            "output": attempt.output and attempt.output._asdict(),
         }
         return shown if end == record.ended_at else {**shown, "worked_until": iso(end)}
 

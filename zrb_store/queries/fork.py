@@ -10,7 +10,7 @@ import functools
 import json
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from zrb_store.db.columns import MOST_TICK
+from zrb_store.db.columns import ATTEMPT, MOST_TICK
 from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, tick
 from zrb_store.db.transaction import Executor, Row
@@ -147,11 +147,11 @@ def _same_queue() -> sa.ColumnElement[bool]:
     )
 
 
-_KEPT = (
-    *("task", "number", "kind", "status", "restorable", "arguments", "result_seq", "started_at", "ended_at"),
-    *("step_of", "step", "step_number", "once", "result", "started_tick", "ended_tick", "inputs_read", "code"),
-    *("attributes", "awaited_queue", "deadline_at", "say", "say_digest", "inside", "inputs_assigned"),
+_OTHERWISE = (  # what a copy has for itself, or has not: its places, its process, and what undid or ended it
+    *("id", "session_id", "run_id", "fence", "result_queue_id", "parent_id", "used_by", "command_pid"),
+    *("command_started", "given_back_at", "given_back_tick", "error_data", *ERROR),
 )
+_KEPT = [name for name in ATTEMPT if name not in _OTHERWISE]
 
 
 def _is_copy(new: sa.FromClause, old: sa.FromClause) -> sa.ColumnElement[bool]:
