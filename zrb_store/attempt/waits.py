@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store import codec
 from zrb_store.attempt.attempt import Attempt
@@ -30,6 +30,9 @@ from zrb_store.queries.steps import NewStep, StepKey, StepRecord
 from zrb_store.queries.values import traceparents
 from zrb_store.queries.waits import Wait
 from zrb_store.records import to_datetime
+
+if TYPE_CHECKING:
+    from zrb_store.runtime.output import Output
 
 T = TypeVar("T")
 Length = timedelta | float | str
@@ -212,39 +215,25 @@ def _take_or_park(
     The `others`, further waits of the same call, park with it or end.
     """
     database, queue = attempt.database, awaited.awaited_queue
+    late = ErrorText("TimeoutError", _late(attempt, awaited), "")
 
     def work(transaction: Transaction) -> tuple[str, str | None]:
         if not attempts.lock(transaction, attempt.id):
             attempt._refuse(transaction)
-        queue_id = None if queue is None else find_queue(transaction, attempt.session, queue)
-        found = None
-        if queue_id is not None and not is_settled:
-            found = takes.take_whole(transaction, queue_id, step.id)
-            if found is not None and step.span is not None:
-                step.span.note({}, traceparents(transaction, queue_id, [found[0]]))
+        answer = None if is_settled or queue is None else _take(transaction, attempt, step, queue)
         moment = now_micros(transaction)
         is_late = is_settled or (awaited.deadline_at is not None and awaited.deadline_at <= moment)
-        if found is not None or (is_late and queue is None):
-            answer = "null" if found is None else found[1]
-            check(transaction, steps.complete(transaction, step.id, answer, restorable=True))
+        if is_late and queue is None:
+            answer = "null"
+        if answer is not None:
+            _require(attempt, transaction, steps.complete(transaction, step.id, answer, restorable=True))
             return "completed", answer
         if is_late:
-            late = ErrorText("TimeoutError", _late(attempt, awaited), "")
-            check(transaction, attempts.fail(transaction, step.id, "failed", late) is not None)
+            _require(attempt, transaction, attempts.fail(transaction, step.id, "failed", late) is not None)
             undo_ended(transaction, [step.id], "failed")
             return "failed", None
-        for each in (step, *others):
-            check(transaction, waits.park(transaction, each.id))
-        closed = attempt._close_steps(transaction)
-        check(transaction, waits.park(transaction, attempt.id, attempt.inputs_read()))
-        if output is not None:
-            output.write_rest(transaction)
-        undo_ended(transaction, [*closed, attempt.id], "waiting")
+        _park(transaction, attempt, (step, *others), output)
         return "waiting", None
-
-    def check(transaction: Transaction, is_done: bool) -> None:
-        if not is_done:
-            attempt._refuse(transaction)
 
     if queue is not None and (queue_id := attempt.xcom.find_id(queue, refresh=True)) is not None:
         attempt.xcom.reclaim(queue_id, attempt, missing=True)
@@ -263,16 +252,42 @@ def _take_or_park(
             each._end_span(status)
         else:
             each.fail(None, "interrupted")
-    step._end_span(
-        status, ErrorText("TimeoutError", _late(attempt, awaited), "") if status == "failed" else None, answer
-    )
+    step._end_span(status, late if status == "failed" else None, answer)
     if answer is not None:
         return answer
     if status == "failed":
-        return TimeoutError(_late(attempt, awaited))
+        return TimeoutError(late.message)
     attempt._close()
     attempt._end_span("waiting")
     return _wait(attempt, awaited, now_micros(database))
+
+
+def _take(transaction: Transaction, attempt: Attempt, step: Step, queue: str) -> str | None:
+    """Let a step take the oldest value of a queue; return its text, or None if there is none."""
+    queue_id = find_queue(transaction, attempt.session, queue)
+    found = None if queue_id is None else takes.take_whole(transaction, queue_id, step.id)
+    if queue_id is None or found is None:
+        return None
+    if step.span is not None:
+        step.span.note({}, traceparents(transaction, queue_id, [found[0]]))
+    return found[1]
+
+
+def _park(transaction: Transaction, attempt: Attempt, parked: Iterable[Step], output: Output | None) -> None:
+    """End an attempt and its waits as `waiting`."""
+    for each in parked:
+        _require(attempt, transaction, waits.park(transaction, each.id))
+    closed = attempt._close_steps(transaction)
+    _require(attempt, transaction, waits.park(transaction, attempt.id, attempt.inputs_read()))
+    if output is not None:
+        output.write_rest(transaction)
+    undo_ended(transaction, [*closed, attempt.id], "waiting")
+
+
+def _require(attempt: Attempt, transaction: Transaction, is_done: bool) -> None:
+    """Say why the attempt may not write, if something was not done."""
+    if not is_done:
+        attempt._refuse(transaction)
 
 
 def _wait(attempt: Attempt, awaited: NewStep, moment: int) -> Wait:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple, Protocol, Self, TypeAlias
@@ -148,6 +148,31 @@ def seconds(micros: int | None) -> float | None:
     return None if micros is None else micros / 1_000_000
 
 
+def _count(
+    of_task: TaskStats, runs: Iterable[queries.PastRun], live: Collection[int], moment: int
+) -> tuple[int, str] | None:
+    """Count the runs of a task, of which some are `live`; return the id and the status of the newest that failed."""
+    history, failed = _History(moment), None
+    for run in runs:
+        status = run.status or ("running" if run.id in live else "lost")
+        history.add(run, status)
+        if status == "running":
+            of_task.running += 1
+        elif status == "waiting":
+            of_task.waits += 1
+        else:
+            of_task.ended[status] = of_task.ended.get(status, 0) + 1
+            if status == "completed":
+                of_task.last_completed_at = max(of_task.last_completed_at or 0, run.ended_at or 0) or None
+            else:
+                failed = max(failed or (0, ""), (run.id, status))
+    of_task.history = history.newest()
+    if took := sorted(history.took):
+        of_task.total, of_task.p95 = sum(took), took[(95 * len(took) + 99) // 100 - 1]
+        of_task.median = (took[(len(took) - 1) // 2] + took[len(took) // 2]) // 2
+    return failed
+
+
 def task_stats(database: Database, *, task: str | None = None, since: Since | None = None) -> list[TaskStats]:
     """Return the statistics of each main task in each project, as of one moment, ordered by both."""
     with database.snapshot() as transaction:
@@ -158,24 +183,9 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
         unfinished = queries.running(transaction, task, start)
         live = {one.run.id for one in unfinished if lease.is_live(transaction, one.run, moment)}
         for key, own in groupby(queries.every_run(transaction, task, start), key=lambda run: (run.project, run.task)):
-            of_task, history = found.setdefault(key, TaskStats(*key)), _History(moment)
-            for run in own:
-                status = run.status or ("running" if run.id in live else "lost")
-                history.add(run, status)
-                if status == "running":
-                    of_task.running += 1
-                elif status == "waiting":
-                    of_task.waits += 1
-                else:
-                    of_task.ended[status] = of_task.ended.get(status, 0) + 1
-                if status == "completed":
-                    of_task.last_completed_at = max(of_task.last_completed_at or 0, run.ended_at or 0) or None
-                elif status not in ("running", "waiting"):
-                    failed[key] = max(failed.get(key, (0, "")), (run.id, status))
-            of_task.history = history.newest()
-            if took := sorted(history.took):
-                of_task.total, of_task.p95 = sum(took), took[(95 * len(took) + 99) // 100 - 1]
-                of_task.median = (took[(len(took) - 1) // 2] + took[len(took) // 2]) // 2
+            found[key] = TaskStats(*key)
+            if newest := _count(found[key], own, live, moment):
+                failed[key] = newest
         for folder, main, waited in queries.waited(transaction, task, start):
             found[folder, main].waited = waited
         for each in numbers():
