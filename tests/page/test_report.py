@@ -244,8 +244,12 @@ def test_what_has_no_room_is_counted_and_named(command: Commands, store: Store) 
     logged = document.description["logged"]
     assert logged["left_out"] + len(logged["attempts"]) == 6_000
     assert min(task["attempts_left_out"], task["steps_left_out"], logged["left_out"]) > 0
-    assert "zrb-store show s q --all" in document.text
-    assert "zrb-store show s --all" in document.text
+    values, attempts, steps = queue["left_out"], task["attempts_left_out"], task["steps_left_out"]
+    told = " ".join(document.text.split())
+    assert f"Not on this page: {values:,} earlier values of queue q. zrb-store show s q --all" in told
+    assert (
+        f"Not on this page: {attempts:,} earlier attempts and {steps:,} earlier steps. zrb-store show s --all" in told
+    )
     assert "zrb-store log s --all" in document.text
 
 

@@ -4,7 +4,7 @@
    Lanes outside of what is scrolled to are not in the document. One bar is reached by the tab key; the arrow keys go from
    bar to bar. A press tells the other parts which moment it means. */
 const Timeline = (() => {
-  const { command, counted, duration, el, fill, time } = Page;
+  const { counted, duration, el, fill, time } = Page;
   const { Scale, joined, counts, label, tip } = Bars;
   const NARROW = 600; // pixels; below that, a lane's label stands above it
   const MARGIN = 12; // pixels beside the lanes
@@ -26,8 +26,7 @@ const Timeline = (() => {
         scroll: () => this.render(), keydown: (event) => this.onKey(event), click: (event) => this.press(event),
       }, this.sizer);
       this.detail = el("div", { class: "detail", "aria-live": "polite" });
-      this.note = el("p", { class: "quiet left-out" });
-      element.append(this.legend, el("div", { class: "timeline" }, this.axis, this.body), this.note, this.detail);
+      element.append(this.legend, el("div", { class: "timeline" }, this.axis, this.body), this.detail);
       new ResizeObserver(() => this.layout()).observe(this.body);
       addEventListener("beforeprint", () => this.render(true, true)); // paper does not scroll
       addEventListener("afterprint", () => this.render(true));
@@ -39,7 +38,6 @@ const Timeline = (() => {
       this.scale = new Scale(description.work);
       this.output = new Map(description.logged.attempts.map((each) => [each.attempt, each]));
       this.layout();
-      this.tellLeftOut();
       this.show(this.shown || this.pinned || this.addressed() || null);
     }
 
@@ -50,15 +48,6 @@ const Timeline = (() => {
       const found = this.lanes.flatMap((lane) => this.clusters(lane)).find(({ bars }) => bars.some((each) => each.name === name.join("-")));
       this.pinned = found || null;
       return this.pinned;
-    }
-
-    /** Say how many attempts and steps have no room in the page, and which command shows them. */
-    tellLeftOut() {
-      const { tasks, program, name } = this.description;
-      const sum = (field) => tasks.reduce((total, task) => total + (task[field] || 0), 0);
-      const parts = [["attempts_left_out", "earlier attempt"], ["steps_left_out", "earlier step"]]
-        .filter(([field]) => sum(field)).map(([field, noun]) => counted(sum(field), noun));
-      fill(this.note, parts.length ? [`Not in this file: ${parts.join(" and ")}. `, command(`${program} show ${name} --all`)] : null);
     }
 
     layout() {

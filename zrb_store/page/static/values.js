@@ -22,7 +22,6 @@ const Values = (() => {
         class: "value-list", role: "grid", tabindex: "0", "aria-label": "Values: the arrow keys choose one",
         scroll: () => this.render(), keydown: (event) => this.onKey(event),
       }, this.sizer);
-      this.note = el("p", { class: "quiet left-out" });
       this.detail = el("div", { class: "value-detail", id: "value-detail" });
       element.append(
         el("div", { class: "tools" },
@@ -33,7 +32,7 @@ const Values = (() => {
           el("div", { class: "value-row value-head", "aria-hidden": "true" },
             ["Value", "State", "Content", "Type", "Size", "Pushed by", "Taken by"].map((name) => el("span", {}, name))),
           this.body),
-        this.note, this.detail);
+        this.detail);
       new ResizeObserver(() => this.render(true)).observe(this.body);
       Page.on("select", (id) => { if (id !== this.chosen) this.reveal(id); });
       const [kind, ...asked] = Page.addressed().split("=");
@@ -52,10 +51,6 @@ const Values = (() => {
       this.byId = new Map(this.all.map((value) => [value.id, value]));
       this.choices(this.queueChoice, "all", queues.map(([name]) => name));
       this.choices(this.stateChoice, "any", STATES.filter((state) => this.all.some((value) => value.state === state)));
-      const leftOut = queues.filter(([, queue]) => queue.left_out);
-      fill(this.note, leftOut.map(([name, queue]) => [
-        `${queue.left_out.toLocaleString("en")} earlier values of queue ${name} are not in this file: `,
-        command(`${description.program} show ${description.name} ${quoted(name)} --all`), " "]));
       this.filter();
       if (this.chosen) this.show();
       if (this.byId.has(this.asked)) {
