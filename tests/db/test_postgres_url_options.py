@@ -189,3 +189,8 @@ def test_several_hosts_reach_the_driver(location: str) -> None:
 def test_hosts_that_make_no_sense_are_one_line(location: str, hosts: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^the store's URL [^\n]* is not understood: [^\n]*$"):
         open_store(f"postgresql://u@/db?{hosts}")
+
+
+def test_no_host_is_left_out_because_its_port_is_no_number(location: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"^the store's URL is malformed"):
+        store_url("postgresql://u@h1:x,h2:5434/db")
