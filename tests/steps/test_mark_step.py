@@ -198,6 +198,7 @@ def test_what_cannot_be_marked(command: Commands, store: Store) -> None:
         "zrb-store: task pay of session night has no step charg; did you mean charge?\n",
     )
     assert mark("--step", "pay/2", "completed")[0] == 3
+    assert mark("--step", "pay/x", "failed")[0] == 3
     assert mark("completed", task="pay/1") == (
         3,
         "zrb-store: session night has no task pay/1; for step charge of task pay, use `zrb-store mark night pay --step "
