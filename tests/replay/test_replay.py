@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.support.attempts import failing, start
+from tests.support.attempts import acting_as, failing, start
 from tests.support.commands import Commands
 from tests.support.rows import all_rows, faults, states
 from tests.support.scenarios import TASKS, Scenario, ScenarioRun, state, steps
@@ -75,6 +75,19 @@ def test_a_scratch_store_lacks_what_a_failed_attempt_pushed_elsewhere(store: Sto
         log.push(inbox.pop())  # so the session of the failed attempt is also copied
     with replayed(store, "night", "load", 1, tmp_path / "scratch.db") as scratch:
         assert states(scratch, "inbox", "files") == [("kept", "live")]
+
+
+@pytest.mark.on_sqlite
+def test_a_scratch_store_has_what_running_attempts_had_pushed(store: Store, tmp_path: Path) -> None:
+    queue = store.session("night").xcom["q"]
+    with store.session("night").run() as run:
+        with acting_as(run.begin("load")) as loading:
+            queue.push("half")
+        run.task("report", queue.pop)
+        loading.complete()
+    with replayed(store, "night", "report", 1, tmp_path / "scratch.db") as scratch:
+        assert states(scratch, "night") == [("half", "live")]
+        assert faults(scratch) == []
 
 
 SCRIPT = """
