@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.page.browser.reports import faults, write
+from tests.support.attempts import failing
 from tests.support.consumers import two_deaths
 from zrb_store import Store
 
@@ -53,6 +54,26 @@ def test_the_cause_the_command_and_the_counts_come_first(
                 assert box["y"] + box["height"] < 600
             assert [(fault["scheme"], fault["id"]) for fault in faults(page)] == []
             assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_many_causes_are_a_list_and_what_was_tried_again_is_pale(
+    store: Store, tmp_path: Path, open_file: Open, width: int
+) -> None:
+    with contextlib.suppress(OSError), store.session("etl").run(task="publish") as run:
+        for number in range(14):
+            failing(run, f"load-{number}", list)
+            if number % 2:
+                run.task(f"load-{number}", int)
+        raise OSError("the disk is full " * 20)
+    page = open_file(write(store, "etl", tmp_path), viewport={"width": width, "height": 900}, reduced_motion="reduce")
+    *failed, own = page.locator(".causes li").all_inner_texts()
+    assert failed == [f"load-{number}#1: Broken" for number in (12, 10, 8, 6, 4, 2, 0)]
+    assert own.startswith("run 1: OSError: the disk is full")
+    pale = page.locator("header .picture .faded").all()
+    assert [each.get_attribute("data-leads") for each in pale] == [f"attempt-load-{each}#1" for each in range(1, 14, 2)]
+    assert [(fault["scheme"], fault["id"]) for fault in faults(page)] == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_the_error_opens_from_the_card_and_what_is_looked_at_is_in_the_address(
