@@ -12,7 +12,7 @@ from tests.support.attempts import Broken, acting_as, failing, start
 from tests.support.clocks import let_pass
 from tests.support.commands import Commands
 from zrb_store import Run, Store, codec
-from zrb_store.operations.values import pop, push, requeue, requeue_all
+from zrb_store.operations.values import drop, pop, push, replace, requeue, requeue_all
 from zrb_store.run import RunSpec
 
 MARKUP = "<script>alert(1)</script>&amp;\u2028\x1b[31m"
@@ -121,6 +121,17 @@ def by_hand(store: Store, name: str) -> None:
     second.complete("done")
     pop(database, name, "script", None)
     run.end("completed")
+
+
+def mended(store: Store, name: str) -> None:
+    """Replace a value that is dead, and twice one that is live, and drop one."""
+    poisoned(store, name)
+    queue = store.session(name).xcom["files"]
+    queue.extend(["a typo", "spoiled"])
+    for value, content in ((1, "cured"), (5, "another typo"), (5, "right")):
+        replace(store.database, f"{name}/files#{value}", codec.encode(content), "by mistake")
+    drop(store.database, [f"{name}/files#6"], None)
+    _deliver(store, f"{name}-worker-8", queue)
 
 
 def steps(store: Store, name: str) -> None:
@@ -255,6 +266,7 @@ SESSIONS: dict[str, Callable[[Store, str], object]] = {
     "orphans": orphans,
     "poisoned": poisoned,
     "by-hand": by_hand,
+    "mended": mended,
     "delayed": delayed,
     "steps": steps,
     "forked": forked,

@@ -169,7 +169,7 @@ const Page = (() => {
   addEventListener("click", ({ target }) => { if (target.dataset?.leads) location.hash = encodeURIComponent(target.dataset.leads); });
 
   const TIMES = ["at", "created_at", "read_at", "started_at", "ended_at", "given_back_at", "pushed_at",
-    "taken_at", "undone_at", "returned_at", "due_at", "worked_until"];
+    "taken_at", "undone_at", "returned_at", "replaced_at", "due_at", "worked_until"];
 
   function withTimes(shape) {
     for (const name of TIMES) if (typeof shape[name] === "string") shape[name] = micros(shape[name]);
