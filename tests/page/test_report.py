@@ -320,6 +320,25 @@ def test_long_pauses_between_attempts_are_folded(store: Store) -> None:
 
 
 @pytest.mark.on_sqlite
+def test_a_run_whose_deliveries_have_no_room_does_not_count_as_work(store: Store) -> None:
+    queue = store.session("inbox").xcom["files"]
+    for _ in range(2):
+        queue.extend(range(5))
+        with store.session("worker").run() as run:
+            for delivery in run.consume(queue):
+                with delivery:
+                    pass
+            run.end("failed")
+    store.database.execute(sa.text("UPDATE zrb_run SET started_at = started_at - 9000000000 WHERE number = 1"))
+    scales = [
+        describe(store.database, "worker", limits=limits).scale for limits in (None, ReportLimits(values=1, tasks=500))
+    ]
+    lengths = [sum(each.span.end - each.span.start for each in scale.stretches) for scale in scales]
+    assert max(lengths) < 9_000_000_000
+    assert lengths[1] < lengths[0]
+
+
+@pytest.mark.on_sqlite
 def test_results_that_nobody_took_are_one_table_and_named_for_the_drawings(store: Store) -> None:
     with contextlib.suppress(ZeroDivisionError), store.session("s").run() as run:
         for name in ("a", "b", "c", "d"):

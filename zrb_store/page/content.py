@@ -236,7 +236,9 @@ class Report:
         attempts = [attempt.record for task in self.tasks for attempt in task.attempts]
         consuming = {attempt.run for attempt in attempts if attempt.kind == "delivery"}
         attempts += (attempt for task in self.tasks for step in task.steps for attempt in step.attempts)
-        runs = (run.number for run in self.runs if run.origin != "reclaim" and run.number not in consuming)
+        runs = [run.number for run in self.runs if run.origin != "reclaim" and run.number not in consuming]
+        if consuming and any(task.attempts_left_out for task in self.tasks):
+            runs = []  # which of them have consumed is not known
         return Scale(merged([*map(timeline.runs.__getitem__, runs), *map(timeline.span_of, attempts)]))
 
     @functools.cached_property
