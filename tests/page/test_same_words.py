@@ -219,6 +219,7 @@ def test_stats_and_their_page_say_the_same(filled: Store, command: Commands, pag
         heads, *rows = _Tables(pages("/stats").text).rows["Tasks"]
     assert [each.upper() for each in heads[:-2]] == titles[:-2]
     assert titles[-3] == "WAITED"
+    assert [row[0] for row in told if row[-3] != "-"] == ["ask"]
     assert any(row[2] == "1 (1 running)" for row in told)
     for ours, theirs in zip(rows, told, strict=True):
         *numbers, history, failure = theirs

@@ -228,7 +228,7 @@ def table_of(found: Sequence[TaskStats]) -> StatsTable:
         "95 %": lambda one: format_duration(one.p95),
     }
     if any(one.waits for one in found):
-        told["waited"] = lambda one: format_duration(one.waited)
+        told["waited"] = lambda one: format_duration(one.waited if one.waits else None)
     added = [each for each in numbers() if any(one.added.get(each.name) for one in found)]
 
     def row(one: TaskStats) -> StatsRow:
