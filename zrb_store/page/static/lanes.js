@@ -103,9 +103,8 @@ const Lanes = (() => {
     _say(queue, player) {
       const { limit, leftOut } = queue;
       this.limit.textContent = limit;
-      const earlier = leftOut === 1 ? "1 earlier value of this queue is" : `${leftOut.toLocaleString("en")} earlier values of this queue are`;
       this.leftOut.hidden = !leftOut;
-      this.leftOut.textContent = `${earlier} not on this page.`;
+      this.leftOut.textContent = `Not on this page: ${Page.counted(leftOut, "earlier value")}.`;
       const seen = SEEN.map((code) => [player.count(queue, code), code]).filter(([count, code]) => count || code === LIVE);
       const gone = [TAKEN, REMOVED, RETRACTED].map((code) => [player.count(queue, code), code]).filter(([count]) => count);
       this.counts.replaceChildren(
