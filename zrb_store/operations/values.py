@@ -79,16 +79,16 @@ def pop(
         return 0 if found is None or found.is_paused else found.id
 
     def work(transaction: Transaction) -> tuple[int, str] | None:
-        if not unpaused(transaction):
+        found = takes.take_whole(transaction, queue_id, attempt_id) if unpaused(transaction) else None
+        if found is None:
             return None
-        found = takes.take_whole(transaction, queue_id, attempt_id)
-        if found is not None and (problem := codec.problem_of(found[1])):
+        if problem := codec.problem_of(found[1]):
             get_it = f"`zrb-store get {session} {shlex.quote(queue)} --seq {found[0]}` shows it"
             left = f"{full_name(session, queue, found[0])} is damaged, and was left in its place"
             raise ZrbStoreError(f"{left}: it {problem}; {get_it}, and a pop in Python takes it")
-        if found is not None and check is not None:
+        if check is not None:
             check(found[1])
-        if found is not None and owner is None:
+        if owner is None:
             record_change(transaction, "pop", session, f"{queue}#{found[0]}")
         return found
 
