@@ -86,6 +86,20 @@ def test_a_hidden_proc_tells_nothing(tmp_path: Path) -> None:
         hidden.started(me)
 
 
+def test_only_who_may_write_holds_a_lock(tmp_path: Path) -> None:
+    file = tmp_path / "shop.db"
+    file.touch()
+    number = file.stat().st_ino
+    locks = [
+        f"1: POSIX ADVISORY READ 11 00:1b:{number} 124 124",
+        f"2: FLOCK ADVISORY WRITE 12 00:1b:{number} 0 EOF",
+        f"3: POSIX ADVISORY WRITE 13 00:1b:{number + 1} 120 120",
+        f"4: POSIX ADVISORY WRITE 14 00:1b:{number} 120 120",
+    ]
+    (tmp_path / "locks").write_text("\n".join(locks))
+    assert Linux(tmp_path).lock_holder([tmp_path / "none", file]) == 14
+
+
 class Elsewhere:
     """Commands in a folder, with a PATH of nothing but zrb-store, on what is found to be another system."""
 
