@@ -218,6 +218,23 @@ def test_a_start_ends_the_command_that_was_left(store: Store, location: str, tmp
     assert faults(store) == []
 
 
+@pytest.mark.promise(number=21)
+def test_the_next_attempt_in_a_run_ends_what_was_left(store: Store) -> None:
+    left = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    try:
+        with store.session("night").run() as run:
+            with contextlib.suppress(KeyboardInterrupt), run.attempt("load") as attempt:
+                command = attempt.id, left.pid, process_started(left.pid)
+                assert store.database.transact(lambda transaction: commands.set_command(transaction, *command))
+                raise KeyboardInterrupt
+            assert left.poll() is None
+            run.begin("load").complete()
+        assert left.poll() == -signal.SIGTERM
+    finally:
+        left.kill()
+        left.wait()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_a_command_that_cannot_be_ended_refuses_the_start(
