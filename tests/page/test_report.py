@@ -89,14 +89,16 @@ def test_the_newest_failure_is_shown_first_and_what_only_printed_last(command: C
     with contextlib.suppress(OSError), store.session("s").run():
         raise OSError
     with contextlib.suppress(OSError), store.session("s").run() as run:
-        for task in ("first", "load", "load", "mail", "last"):
-            with contextlib.suppress(ValueError), run.attempt(task) as attempt:
+        for task in ("first", "load", "load", "mail", "wait", "last"):
+            with contextlib.suppress(ValueError, KeyboardInterrupt), run.attempt(task) as attempt:
                 attempt.log("begun")
                 if task in ("load", "mail"):
                     raise ValueError
+                if task == "wait":
+                    raise KeyboardInterrupt
         raise OSError
     shown = re.findall('<summary><span class="status".*?<strong.*?>(.*?)<', command.ok("report", "s"))
-    assert shown == ["Run 2", "Run 1", "mail#1", "load#2", "load#1", "first#1", "last#1"]
+    assert shown == ["Run 2", "Run 1", "mail#1", "load#2", "wait#1", "load#1", "first#1", "last#1"]
 
 
 def test_times_when_values_left_their_queue(store: Store) -> None:

@@ -214,10 +214,10 @@ def rows(task: Task, most: int, program: str, costs: Mapping[str, str]) -> Itera
 def errors(report: Report) -> Context:
     """Return the attempts that are shown with errors and output, and those before, which open together.
 
-    What made the session fail comes first, and leaves last where there are too many; then what was tried again, in both
-    the newest first. What only printed something stands below in its order.
+    What made the session fail comes first, and leaves last where there are too many; then what was only interrupted,
+    and what was tried again, each the newest first. What only printed something stands below in its order.
     """
-    ranked = sorted(report.logged, key=lambda each: each.is_final)
+    ranked = sorted(report.logged, key=lambda each: (each.is_final, each.record.status != "interrupted"))
     logged = ranked[-_MOST_ATTEMPTS:]
     failed = [each for each in reversed(logged) if each.has_failed]
     return {
