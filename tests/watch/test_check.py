@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.support.attempts import start
 from tests.support.clocks import set_back
 from tests.support.commands import Commands, Result
 from tests.support.consumers import two_deaths
-from tests.support.holders import age_lease
+from tests.support.holders import age_lease, hold_and_die
 from tests.support.processes import Child
 from tests.support.rows import all_rows
 from tests.support.runners import hold_a_run
@@ -91,6 +92,15 @@ class TestSessions:
             f"failed at {time}Z: session etl-24 (report): load: Broken: no column 'price' in row 3; "
             "`zrb xcom resume etl-24 --here`\n"
         )
+
+    @pytest.mark.on_sqlite
+    def test_a_value_that_died_with_its_process_was_lost(self, command: Commands, store: Store) -> None:
+        inbox(store, "a")
+        store.session("inbox").xcom["files"].max_deliveries = 1
+        hold_and_die(store)
+        start(store, "worker").end("completed")
+        [line] = parse("check", command("check", "--format", "json").out)
+        assert (line["event"], line["reason"]) == ("dead", "lost")
 
     @pytest.mark.on_sqlite
     def test_a_long_error_is_cut(self, command: Commands, store: Store) -> None:
