@@ -148,9 +148,10 @@ def test_a_mistyped_command_is_told_the_right_one(capsys: pytest.CaptureFixture[
 
 
 def test_a_command_without_its_session_says_where_to_find_one(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("show", "pin"):
+    for command, argument in (("show", "SESSION"), ("pin", "SESSION...")):
         assert cli.run([command]) == 2
-        message = f"name a session: `zrb-store list` shows them (see `zrb-store {command} --help`)"
+        missing = f"Missing argument '{argument}': `zrb-store list` shows the sessions that exist"
+        message = f"{missing} (see `zrb-store {command} --help`)"
         assert capsys.readouterr().err == f"zrb-store: {message}\n"
 
 

@@ -116,7 +116,8 @@ def test_a_copied_attempt_has_all_that_the_attempt_was(store: Store) -> None:
     with store.session("s").run() as run:
         run.task("load", lambda: 1)
         run.task("use", lambda: None)
-    store.database.execute(sa.update(t.attempt).values(code="its code", inside="its task"))
+    others = {"code": "its code", "inside": "its task", "attributes": '{"by": 1}', "say_digest": "its digest"}
+    store.database.execute(sa.update(t.attempt).values(others))
     store.fork("s", from_task="use")
     source, copy = (
         dict(zip(t.attempt.c.keys(), row, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from tests.support.commands import Commands
 from tests.support.rows import all_rows, faults, states
 from tests.support.scenarios import TASKS, Scenario, ScenarioRun, state, steps
 from tests.support.scripts import Scripts
-from zrb_store import Store, open_store
+from zrb_store import Store, open_store, step
 from zrb_store.replay.scratch import find_attempt, prepare
 from zrb_store.run import RunSpec
 
@@ -88,6 +88,33 @@ def test_a_scratch_store_has_what_running_attempts_had_pushed(store: Store, tmp_
     with replayed(store, "night", "report", 1, tmp_path / "scratch.db") as scratch:
         assert states(scratch, "night") == [("half", "live")]
         assert faults(scratch) == []
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.promise(number=20)
+def test_a_failure_that_its_task_survived_is_raised_again(store: Store, tmp_path: Path) -> None:
+    ran = []
+
+    def look() -> None:
+        ran.append("look")
+        raise ValueError("not there")
+
+    def load(is_cut_off: bool) -> None:
+        with suppress(ValueError):
+            step("look", look)
+        step("fetch", int)
+        if is_cut_off:
+            raise KeyboardInterrupt
+
+    for is_cut_off in (True, False):
+        with suppress(KeyboardInterrupt), store.session("night").run(task="etl") as run:
+            run.task("load", load, is_cut_off)
+    with (
+        replayed(store, "night", "load", 2, tmp_path / "scratch.db") as scratch,
+        scratch.session("night").run(task="etl") as run,
+    ):
+        run.task("load", load, False)
+    assert ran == ["look"]
 
 
 SCRIPT = """

@@ -285,7 +285,7 @@ def _park(transaction: Transaction, attempt: Attempt, parked: Iterable[Step], ou
 
 
 def _require(attempt: Attempt, transaction: Transaction, is_done: bool) -> None:
-    """Say why the attempt may not write, if something was not done."""
+    """Raise why the attempt may not write, unless something was done."""
     if not is_done:
         attempt._refuse(transaction)
 

@@ -117,7 +117,7 @@ def _in_words(error: BaseException, prog_name: str) -> tuple[str, int]:
             message = error.format_message()
             missing = error.param if isinstance(error, click.MissingParameter) else None
             if missing and missing.name in ("session", "sessions"):
-                message = f"name a session: `{prog_name} list` shows them"
+                message = f"{message.rstrip('.')}: `{prog_name} list` shows the sessions that exist"
             return f"{message} (see `{path} --help`)", 2
         case click.ClickException():
             return error.format_message(), error.exit_code

@@ -68,7 +68,7 @@ _MOST_VALUES = 200  # of all queues together; each queue shows its last ones
 _CONTENT = 300  # characters of a value
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d++(?:\.\d++)?(?:e[+-]?\d++)?')
 # Most pages have none, and this finds that out in a tenth of the time. It may find one in a string, too.
-# Times are exact: in microseconds they have 16 digits, and the first number that is not begins with a 9.
+# The first inexact integer has 16 digits and begins with a 9, so times in microseconds are not found.
 _PERHAPS_INEXACT = re.compile(r"[:,\[]-?(?:(?:9|\d\d)\d{15}|\d[\d.]*(?:e|\.0[,\]}]))|^-?\d")
 _FIRST_INEXACT = 2**53
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")

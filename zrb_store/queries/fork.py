@@ -147,9 +147,10 @@ def _same_queue() -> sa.ColumnElement[bool]:
     )
 
 
-_OTHERWISE = (  # what a copy has for itself, or has not: its places, its process, and what undid or ended it
+_ERROR = (*ERROR, "error_data")
+_OTHERWISE = (  # what a fork does not take over: ids, the process, the error, and when it was given back
     *("id", "session_id", "run_id", "fence", "result_queue_id", "parent_id", "used_by", "command_pid"),
-    *("command_started", "given_back_at", "given_back_tick", "error_data", *ERROR),
+    *("command_started", "given_back_at", "given_back_tick", *_ERROR),
 )
 _KEPT = [name for name in ATTEMPT if name not in _OTHERWISE]
 
@@ -168,7 +169,7 @@ def _as_then() -> dict[str, sa.ColumnElement[Any]]:
     attempt, at = t.attempt.c, bindparam("time", type_=sa.BigInteger)
     had_ended = sa.func.coalesce(attempt.ended_tick <= given_tick(), sa.false())
     then: dict[str, sa.ColumnElement[Any]] = {name: attempt[name] for name in _KEPT}
-    then |= {name: sa.case((had_ended, attempt[name])) for name in ERROR}
+    then |= {name: sa.case((had_ended, attempt[name])) for name in _ERROR}
     then["result_seq"] = sa.case((stood(t.attempt), attempt.result_seq))  # else it was retracted, and is not copied
     then["status"] = sa.case((had_ended, attempt.status), else_=literal("interrupted"))
     for what, when in (("at", at), ("tick", given_tick())):

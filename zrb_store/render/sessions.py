@@ -17,9 +17,7 @@ class SessionRow(NamedTuple):
     project: str  # the last part of its path
     task: str
     status: str
-    marks: dict[
-        str, str
-    ]  # what is said beside the status: how many values are dead, and so on; each with its own status
+    marks: dict[str, str]  # what is said beside the status, such as "2 dead", each with its own status, or ""
     started_at: int  # microseconds; of a session without a run, when it was created
     took: str
     tasks: str
