@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.commands import without_notices
 from tests.support.next_release import COMMAND
 from zrb_store import InputsDiffer, InvalidArgument, Store, TaskNotFound, step
 from zrb_store.settings import RESUMES, Resumes
@@ -100,7 +101,7 @@ class Program:
 
     def _run(self, folder: Path, *words: str) -> tuple[int, str]:
         done = subprocess.run(words, cwd=folder, env=self.environ, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout + done.stderr
+        return done.returncode, done.stdout + without_notices(done.stderr)
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ import pytest
 from zrb_store import cli
 from zrb_store.db.location import store_url
 
-_NOTICE = re.compile(r"^.*: the store \S+ .*(waiting up to \d+ s more|can be used again, after \d+ s)\n", re.MULTILINE)
+_NOTICE = re.compile(
+    r"^(?:.*: )?the store \S+ .*(waiting up to \d+ s more|can be used again, after \d+ s)\n", re.MULTILINE
+)
 
 
 def without_notices(err: str) -> str:
