@@ -217,14 +217,19 @@ class Place:
         return self._warnings.read_text(encoding="utf-8").splitlines() if self._warnings.exists() else []
 
     def settle(self) -> None:
-        """Do what a person does about calls whose end is unknown: find out whether they happened."""
-        done = self.server.counted("effect")
+        """Do what a person does about calls whose end is unknown: find out whether they happened.
+
+        Repeated runs make the same call. This one has happened if there are more effects than completed calls.
+        """
+        effects = self.server.counted("effect")
         with open_store(self._location) as store:
+            effects -= Counter(map(_call_of, self._steps(store, "once AND status = 'completed'")))
             for step in self._steps(store, "once AND status NOT IN ('completed', 'failed')"):
                 if not self._steps(store, f"step = '{step}' AND status IN ('completed', 'failed')"):
-                    call = step.rpartition(" ")[2]
-                    result = encode(f"receipt {call}") if done[call] else None
-                    mark_step(store.database, self._session, "job", step, completed=bool(done[call]), result=result)
+                    call = _call_of(step)
+                    has_happened = effects[call] > 0
+                    result = encode(f"receipt {call}") if has_happened else None
+                    mark_step(store.database, self._session, "job", step, completed=has_happened, result=result)
 
     def _steps(self, store: Any, where: str) -> list[str]:
         of = f"SELECT id FROM zrb_session WHERE name = '{self._session}'"
@@ -240,6 +245,11 @@ class Place:
         with open_store(self._location, read_only=True) as store:
             assert faults(store) == []
             assert store.session(self._session).status == "completed"
+
+
+def _call_of(step: str) -> str:
+    """Return the call that a step's name names last."""
+    return step.rpartition(" ")[2]
 
 
 @dataclass
