@@ -284,6 +284,7 @@ def test_it_waits_for_a_time(store: Store) -> None:
     def remind(_: object) -> str:
         assert wait(until=tomorrow) is None
         assert wait(until=timedelta(seconds=-0.0)) is None
+        assert wait(until=datetime(1969, 7, 20, tzinfo=UTC)) is None
         return "done"
 
     start(store, remind)

@@ -201,7 +201,7 @@ def _deadline(attempt: Attempt, length: Length | datetime | None) -> int | None:
             delay_in_micros(max(micros - moment, 0) / 1_000_000)
         except (OverflowError, ValueError, OSError):
             raise InvalidArgument(f"until={length!r} is out of range: at most ten years") from None
-        return micros
+        return max(micros, 0)  # no table holds a time before 1970
     if isinstance(length, str):
         length = parse_duration(length)
     return moment + delay_in_micros(length)
