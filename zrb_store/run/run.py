@@ -299,7 +299,7 @@ class Run(RunLifecycle):
             self._end_commands_of(task)
             begun = self.database.transact(begin_again, "begin", is_made=attempts.is_begun)
         if begun is None:
-            if once and self.completed(task):
+            if once and self.completed(task) and self.database.transact(self._holds_session):
                 raise TaskCompleted(
                     f"task {task} has completed in session {self.session}: `run.task` would return its result, "
                     f"which `zrb-store get {self.session} {shlex.quote(task)}` prints"
