@@ -178,7 +178,9 @@ if metadata.version("pydantic-ai-slim") != "2.36.0":  # whose spans of a run hav
 
 @pytest.mark.slow
 @pytest.mark.on_sqlite
-@pytest.mark.parametrize("release", ["2.68.0", "2.61.0", "2.36.0"])
+@pytest.mark.parametrize(
+    "release", ["2.68.0", *(pytest.param(each, marks=pytest.mark.long) for each in ("2.61.0", "2.36.0"))]
+)
 @pytest.mark.parametrize("way", ["run", "stream"])
 def test_what_comes_from_the_store_is_not_reported_again(tmp_path: Path, way: str, release: str) -> None:
     """The second call fails, then nothing does but the attempt, and then everything is stored."""

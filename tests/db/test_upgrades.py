@@ -138,6 +138,7 @@ def test_a_store_is_upgraded_and_used(old: str, following: Release) -> None:
     assert {finding["check"] for finding in findings} <= {"sqlite-release"}
 
 
+@pytest.mark.long_on_postgresql
 @pytest.mark.promise(number=15)
 def test_views_of_users_last(old: str, following: Release) -> None:
     engine = engine_of(old)
@@ -149,6 +150,7 @@ def test_views_of_users_last(old: str, following: Release) -> None:
     assert [rows_of(old, "mine", ["session", "value"]), rows_of(old, "bare", ["id"])] == before
 
 
+@pytest.mark.long_on_postgresql
 def test_the_printed_statements_do_the_same(old: str, following: Release) -> None:
     sql = following.ok(old, "db", "upgrade", "--sql")
     assert THIS.ok(old, "db", "status", "--format", "value") == f"{REVISION}\n", "--sql must change nothing"
@@ -217,6 +219,7 @@ def test_nobody_upgrades_while_a_session_runs(old: str, following: Release, tmp_
     assert "completed" in following.ok(old, "show", "flow")
 
 
+@pytest.mark.long_on_postgresql
 def test_by_hand_no_file_that_a_process_has_open(old: str, following: Release) -> None:
     holding = THIS.start(old, "-c", PUSHER)
     assert answer(holding, "mine") == "pushed"
@@ -234,6 +237,7 @@ def test_by_hand_no_file_that_a_process_has_open(old: str, following: Release) -
 # -- what becomes of those that do not know it
 
 
+@pytest.mark.long_on_postgresql
 @pytest.mark.promise(number=8)
 def test_a_process_of_this_release_is_refused_after_the_upgrade(old: str, following: Release) -> None:
     holding = THIS.start(old, "-c", PUSHER)
@@ -264,6 +268,7 @@ def test_a_kill_in_the_middle_leaves_the_store_as_it_was(old: str, following: Re
     assert ("2",) in rows_of(old, "zrb_value", ["data"])
 
 
+@pytest.mark.long_on_postgresql
 def test_the_next_release_imports_our_exports_and_we_refuse_its(old: str, following: Release, tmp_path: Path) -> None:
     """The next release imports those of this one, but not the other way round."""
     ours = THIS.ok(old, "export")

@@ -56,6 +56,7 @@ def poppers(store: Store, name: str = "files", **options: Any) -> list[tuple[int
     return [(value["seq"], value["taken_from"] and value["taken_from"]["pid"]) for value in taken]
 
 
+@pytest.mark.long_on_postgresql
 @pytest.mark.promise(number=3)
 def test_show_trace_and_get_say_who_pushed_and_took_a_value(command: Commands, store: Store) -> None:
     queue = store.session("inbox").xcom["files"]

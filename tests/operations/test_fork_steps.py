@@ -163,6 +163,7 @@ class StepScenarioRun(ScenarioRun):
 _numbers = itertools.count()
 
 
+@pytest.mark.long_on_postgresql
 @pytest.mark.promise(number=11)
 @settings(max_examples=settings().max_examples // 6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.slow

@@ -85,6 +85,7 @@ def test_lines_are_stored_within_a_second_and_not_for_each_line(store: Store) ->
     assert lines_of(store, "load#1")[100:] == ["log: more", "log: the end"]
 
 
+@pytest.mark.long_on_postgresql
 @pytest.mark.slow
 @pytest.mark.promise(number=12)
 def test_only_the_end_is_kept(store: Store, location: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,6 +266,7 @@ def test_secrets_in_output_are_not_stored(store: Store) -> None:
     assert "geheim" not in str(query(store, "SELECT data FROM zrb_output"))
 
 
+@pytest.mark.long_on_postgresql
 @pytest.mark.promise(number=12)
 @pytest.mark.slow
 def test_after_kill_9_all_but_the_last_second_is_there(store: Store, location: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import graphlib
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -56,6 +57,8 @@ PUBLIC = {("zrb_store", "zrb_store.agents.once")}
 # These load slowly, so they are imported only inside functions.
 LATE = {"alembic"}
 
+parsed = functools.cache(ast.parse)
+
 
 def top_of(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
@@ -100,7 +103,7 @@ def foreign_variables(tree: ast.AST) -> Iterator[str]:
 
 
 def violations(module: str, source: str) -> list[str]:
-    tree = ast.parse(source)
+    tree = parsed(source)
     found = [f"{module} sets {name}" for name in foreign_variables(tree)]
     for name in imports(tree):
         library = name.split(".")[0]
@@ -132,13 +135,13 @@ def test_each_module_imports_from_its_own_row_and_below() -> None:
 
 @pytest.mark.slow
 def test_no_modules_import_each_other() -> None:
-    trees = {module: ast.parse(path.read_text()) for module, path in MODULES.items()}
+    trees = {module: parsed(path.read_text()) for module, path in MODULES.items()}
     assert circle({module: {name for name in imports(tree) if name in MODULES} for module, tree in trees.items()}) == []
 
 
 def public_types(source: str) -> Iterator[str]:
     """Yield the names of the classes and of the type aliases of a module that begin with no underscore."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             yield node.name
@@ -165,7 +168,7 @@ def test_no_two_classes_share_a_name() -> None:
 def unnamed_errors(source: str) -> Iterator[str]:
     """Yield the functions that return an exception, and are not named for it."""
     known = {name for name, thing in {**vars(builtins), **vars(errors)}.items() if is_exception(thing)}
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None:
             returned = {*ast.unparse(node.returns).split(" | ")} - {"None"}
             is_named = any(word in node.name for word in ("error", "refusal", "waiting"))

@@ -34,6 +34,7 @@ def replayed(store: Store, session: str, task: str, number: int, path: Path) -> 
 _numbers = itertools.count()
 
 
+@pytest.mark.long_on_postgresql
 @pytest.mark.slow
 @settings(max_examples=settings().max_examples // 8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scenario=st.lists(steps, min_size=6, max_size=25), choice=st.randoms(use_true_random=False))

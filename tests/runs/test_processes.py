@@ -260,6 +260,7 @@ def test_a_command_that_cannot_be_ended_refuses_the_start(
     command.ok("rm", "night")
 
 
+@pytest.mark.long_on_postgresql
 @pytest.mark.slow
 @pytest.mark.promise(number=21)
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -109,6 +109,7 @@ def program(location: str, tmp_path: Path) -> Program:
     return Program(location, tmp_path / "job")
 
 
+@pytest.mark.long_on_postgresql
 @pytest.mark.slow
 @pytest.mark.systems
 def test_resume_starts_a_program_again(program: Program) -> None:

@@ -60,6 +60,7 @@ def test_a_step_whose_produced_file_is_gone_runs_again(store: Store, scripts: Sc
     assert faults(store) == []
 
 
+@pytest.mark.long_on_postgresql
 @pytest.mark.promise(number=11)
 def test_what_an_execution_has_passed_stays(store: Store, scripts: Scripts) -> None:
     """A step that runs again takes only those with it which the script has still to come to."""
@@ -88,6 +89,7 @@ def test_what_an_execution_has_passed_stays(store: Store, scripts: Scripts) -> N
     assert faults(store) == []
 
 
+@pytest.mark.long_on_postgresql
 @pytest.mark.promise(number=11)
 def test_a_file_that_changes_twice_in_an_execution(store: Store, scripts: Scripts) -> None:
     """What was announced between two runs of a step stays announced, in this start and in the next one."""

@@ -29,6 +29,7 @@ echo "$rows rows"
 """
 
 
+@pytest.mark.long_on_postgresql
 def test_a_session_that_completes_although_a_step_failed_says_so(
     store: Store, scripts: Scripts, command: Commands
 ) -> None:

@@ -112,6 +112,7 @@ def test_what_a_session_is_for_stays(store: Store, scripts: Scripts, command: Co
     assert (resumed.code, sorted(resumed.out.splitlines())) == (0, ["one: completed", "two: completed"])
 
 
+@pytest.mark.long_on_postgresql
 def test_jobs_without_a_name_are_not_mixed(store: Store, scripts: Scripts, command: Commands) -> None:
     """Another job of the same shell neither settles a failure nor counts as a run of the first one."""
     scripts.write("a.sh", "exit 3")

@@ -107,7 +107,9 @@ def total(file: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.on_sqlite
 @pytest.mark.promise(number=11)
-@pytest.mark.parametrize("release", ["2.36.0", "2.45.0", "2.61.0", "2.68.0"])
+@pytest.mark.parametrize(
+    "release", ["2.36.0", *(pytest.param(each, marks=pytest.mark.long) for each in ("2.45.0", "2.61.0")), "2.68.0"]
+)
 def test_an_agent_is_paid_once(programs: Programs, collector: Collector, release: str) -> None:
     """Also in an earlier release, which exports by itself what came from the store."""
     python = str(with_telemetry(release) / "bin" / "python")

@@ -138,6 +138,7 @@ def test_what_was_done_by_hand_is_known_there_too(store: Store, other: Store) ->
 _numbers = itertools.count()
 
 
+@pytest.mark.long_on_postgresql
 @hypothesis_settings(
     max_examples=hypothesis_settings().max_examples // 6,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

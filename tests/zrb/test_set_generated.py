@@ -57,10 +57,10 @@ def workflows(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(params=["SQLite", "PostgreSQL"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def answer(zrb: Zrb, request: pytest.FixtureRequest) -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
     """Returns what becomes of a workflow, in a process that has loaded zrb."""
-    if request.param == "PostgreSQL":
+    if request.param == "postgresql":
         zrb.url = request.getfixturevalue("new_postgres")
     program = [str(environment(zrb.release) / "bin" / "python"), str(Path(__file__).with_name("generated_changes.py"))]
     with subprocess.Popen(
@@ -90,6 +90,7 @@ def answer(zrb: Zrb, request: pytest.FixtureRequest) -> Iterator[Callable[[dict[
 @pytest.mark.slow
 @pytest.mark.newest
 @pytest.mark.promise(number=19)
+@pytest.mark.long_on_postgresql
 def test_queues_equal_those_of_a_full_run(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     counts: Counter[str] = Counter()
 

@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.slow, on_newest]
 KILLS = 3
 
 
+@pytest.mark.long_on_postgresql
 @pytest.mark.promise(number=11)
 def test_random_kills_repeat_no_completed_call(agents: Agents) -> None:
     """`make crash` kills two hundred agents."""
