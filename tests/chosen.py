@@ -5,8 +5,8 @@ SQLite        all          all                                  all             
 PostgreSQL    none         the first parameter of a test that   all                     as make test
                            SQLite runs with all of them
 zrb           newest       newest: all                          newest, oldest: all     each that is listed: all
-                           oldest: `oldest`, `every_release`    between: all, with one
-                           between: half of `every_release`     parameter
+                           oldest: those marked `oldest`        between: all, with one
+                                                                parameter
 long          no           no                                   yes                     yes
 slow          no           yes                                  yes                     yes
 
@@ -20,7 +20,6 @@ from collections import Counter
 from collections.abc import Generator, Hashable, Iterable
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -178,9 +177,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Genera
 def left_out(tests: Iterable[Any]) -> set[Any]:
     """Return the tests that do not run without a list of releases.
 
-    On the newest release all of them run, on the oldest those marked `every_release` or `oldest`. On the four between
-    the former run, each test on every second release. Of several parameters, each release gets one, the next release
-    the next one. If all run, all but those marked `newest` run on each release, and on the oldest with all parameters.
+    On the newest release all of them run, on the oldest those marked `oldest`, with one parameter. If all run, all but
+    those marked `newest` run on each release: on the oldest with all parameters, on those between with one, on the next
+    release with the next one.
     """
     found: set[Any] = set()
     shared: dict[tuple[Path, str, str], list[Any]] = {}
@@ -190,12 +189,7 @@ def left_out(tests: Iterable[Any]) -> set[Any]:
             continue
         is_oldest = release == RELEASES[0]
         marks = {mark.name for mark in test.iter_markers()}
-        if ALL:
-            runs = "newest" not in marks
-        elif is_oldest:
-            runs = not marks.isdisjoint({"every_release", "oldest"})
-        else:  # half of the tests run on each
-            runs = "every_release" in marks and (crc32(test.originalname.encode()) + RELEASES.index(release)) % 2 == 0
+        runs = "newest" not in marks if ALL else is_oldest and "oldest" in marks
         if not runs:
             found.add(test)
         elif not (ALL and is_oldest):

@@ -50,6 +50,7 @@ def answer(given: int, answered: int, **more: Any) -> dict[str, Any]:
             {"kind": "retry", "message": "less", "call": {}},
             "tool charge {} -> asks to try again: less",
         ),
+        ("tool charge c1", {"kind": "failed", "message": "no money", "call": {}}, "tool charge {} -> failed: no money"),
         ("tool charge c1", {"kind": "unknown", "value": "?", "call": {}}, "tool charge {} -> its outcome is unknown"),
         (
             "approval c1 c2",

@@ -76,7 +76,7 @@ def web_server(zrb: Zrb, **env: Any) -> Iterator[tuple[int, Process]]:
 
 
 @pytest.mark.promise(number=16)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_the_pages_are_there_and_linked(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.run("load", ZRB_STORE_SESSION="first")

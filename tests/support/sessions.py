@@ -26,6 +26,12 @@ from zrb_store.run import RunSpec
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"
 
+HEADER = [
+    *("name", "project", "status", "task", "path", "inputs", "created_at", "ended_at", "parent", "forked_from"),
+    "pinned",
+]
+"""The fields with which the JSON of a session begins."""
+
 
 class Broken(Exception):
     """The error with which a task of these sessions fails."""

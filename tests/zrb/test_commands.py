@@ -36,7 +36,7 @@ def test_both_commands_print_the_same(zrb: Zrb, args: list[str]) -> None:
     assert inside.err.replace("zrb xcom", "zrb-store") == alone.err
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_zrb_lists_the_commands(zrb: Zrb) -> None:
     zrb.tasks(
         """

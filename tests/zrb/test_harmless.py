@@ -72,7 +72,7 @@ def main(ctx):
 
 
 @pytest.mark.promise(number=7)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_stock_workflow_behaves_as_before(zrb: Zrb) -> None:
     zrb.tasks(BEHAVIOURS)
     stock = zrb.run("main", ZRB_INIT_MODULES=None)
@@ -84,7 +84,7 @@ def test_a_stock_workflow_behaves_as_before(zrb: Zrb) -> None:
     assert zrb.stored().status == "completed"
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.parametrize("fails", ["ValueError('no')", "IndexError('no')"])
 def test_failures_have_stocks_exit_code(zrb: Zrb, fails: str) -> None:
     zrb.tasks(

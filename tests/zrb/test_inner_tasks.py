@@ -45,7 +45,7 @@ main.append_upstream([outer, other])
 """
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.parametrize("start", ["each.exec_chain(ctx.session)", "each.exec(ctx.session)"])
 def test_an_inner_task_goes_with_the_outer_one(zrb: Zrb, start: str) -> None:
     zrb.tasks(TASKS.replace("START", start).replace("FAIL", ""))

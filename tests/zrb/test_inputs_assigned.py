@@ -29,7 +29,7 @@ WAYS = {
 }
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.parametrize("way", WAYS)
 def test_an_assignment_survives_a_kill(zrb: Zrb, way: str) -> None:
     body = "\n".join(f"    {line}" for line in WAYS[way].split("\n"))
@@ -50,7 +50,7 @@ tasks = [task("change", change)]
     assert zrb.ran == ["change", "change"]  # not a third time
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_retry_finds_the_inputs_as_before_the_failed_attempt(zrb: Zrb) -> None:
     """What a task that it started has assigned, and what is changed in place, included. A fallback sees the change."""
     zrb.tasks(
@@ -85,7 +85,7 @@ cli.add_task(main)
     assert after == {"day": "monday!", "file-name": "b.csv", "parts": [1, 2], "extra": 1}
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_resume_assigns_in_the_order_of_then(zrb: Zrb) -> None:
     """Of two tasks the one that ended last has the last word. A task that runs again sees what it saw."""
     done = killed_and_resumed(
@@ -124,7 +124,7 @@ tasks = [
 
 
 @pytest.mark.slow
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_change_in_place_is_kept_too(zrb: Zrb) -> None:
     source = """
 def start(ctx):
@@ -149,7 +149,7 @@ def assigned(zrb: Zrb) -> dict[str, list[str]]:
     return {task["task"]: task["attempts"][-1]["inputs_assigned"] for task in shown["tasks"] if task["attempts"]}
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_steps_keep_what_they_have_assigned(zrb: Zrb) -> None:
     """A step that is not run again assigns again where it stands; one that fails has assigned nothing."""
     done = killed_and_resumed(
@@ -200,7 +200,7 @@ if exists("mended"):
     assert every == [["monday", "monday!", "monday!"]] * len(every)
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_what_an_inner_task_has_assigned_comes_with_its_outer_one(zrb: Zrb) -> None:
     done = killed_and_resumed(
         zrb,
@@ -244,7 +244,7 @@ tasks = [task("outer", start)]
 """
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.parametrize(
     "assign", ["ctx.input.my_key = 'hunter' + '22222'", "ctx.input.url = f'db://me:{ctx.input.my_key}@db1'"]
 )
@@ -302,7 +302,7 @@ cli.add_task(task("main", last, upstream=tasks))
     assert zrb.ran == ["change", "other", "change"]
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_it_is_given_back_with_its_attempt(zrb: Zrb) -> None:
     """And a task that is gone leaves what it has assigned."""
     source = """
@@ -323,7 +323,7 @@ tasks = [task("change", change), task("gone", gone)]
     assert zrb.ran == ["change", "change"]
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.needs("replay")
 def test_a_replay_finds_what_was_assigned_before(zrb: Zrb) -> None:
     zrb.tasks(

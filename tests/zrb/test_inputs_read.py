@@ -129,7 +129,7 @@ def test_what_leaves_the_process(zrb: Zrb) -> None:
     assert (read["forked"], read["pickled"]) == (None, ["*"])
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_what_a_task_reads_counts_for_the_one_that_started_it(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -154,7 +154,7 @@ def test_what_a_task_reads_counts_for_the_one_that_started_it(zrb: Zrb) -> None:
     assert (read["start-inner"], read["start-skipped"]) == (["day"], ["day"])
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_shared_context_that_is_not_zrbs_keeps_its_own_way(zrb: Zrb) -> None:
     zrb.tasks(
         """

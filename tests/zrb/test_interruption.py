@@ -52,7 +52,7 @@ def check_resume(zrb: Zrb, *, status: str, runs: int = 1) -> None:
 
 
 @pytest.mark.promise(number=0)
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_interrupts_the_session_with_zrbs_exit_code(zrb: Zrb, number: signal.Signals) -> None:
     steps(zrb, "await hang('in-main')")
@@ -92,7 +92,7 @@ def test_signals_while_another_program_keeps_the_store_locked(zrb: Zrb, number: 
     check_resume(zrb, status="stale")
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 @only(lambda version: version < (3, 14))  # later releases wait for the task themselves
 def test_sigterm_while_a_task_blocks_the_event_loop(zrb: Zrb) -> None:
     steps(zrb, "mark('in-main'); ends = time.monotonic() + 60\n        while time.monotonic() < ends: time.sleep(0.01)")
@@ -101,7 +101,7 @@ def test_sigterm_while_a_task_blocks_the_event_loop(zrb: Zrb) -> None:
     check_resume(zrb, status="interrupted")
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_signal_when_the_task_has_ended_and_its_successor_has_not_begun(zrb: Zrb) -> None:
     """Python hears of a signal when the main thread runs again: after a long query, the task completes nevertheless."""
     steps(
@@ -144,7 +144,7 @@ def test_a_command_under_way(zrb: Zrb) -> None:
     assert zrb.stored("end").tasks == {"main": ["interrupted", "completed"]}
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.parametrize("code", [0, 4])
 def test_sys_exit_in_a_task(zrb: Zrb, code: int) -> None:
     zrb.tasks(
@@ -164,7 +164,7 @@ def test_sys_exit_in_a_task(zrb: Zrb, code: int) -> None:
     assert zrb.resume("end").out.strip() == "done"
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 @only(lambda version: version < (3, 14))  # later releases do not retry it
 def test_sys_exit_that_zrb_retries(zrb: Zrb) -> None:
     zrb.tasks(
@@ -179,7 +179,7 @@ def test_sys_exit_that_zrb_retries(zrb: Zrb) -> None:
     assert zrb.stored().tasks == {"main": ["failed", "completed"]}
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_an_exception_in_the_engine(zrb: Zrb) -> None:
     steps(zrb, "await asyncio.sleep(0)")
     with (zrb.folder / "zrb_init.py").open("a") as file:
@@ -194,7 +194,7 @@ TAKE_OVER = "mark('in-main'); await wait_for('taken')\n        ACTION"
 
 
 @pytest.mark.promise(number=5)
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.parametrize(
     "action",
     [
@@ -256,7 +256,7 @@ def test_a_process_that_outlives_a_failure_of_its_store_gives_up_the_lease(zrb: 
 
 
 @pytest.mark.promise(number=5)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_store_that_goes_away_ends_the_run(zrb: Zrb) -> None:
     steps(zrb, "mark('in-main'); await wait_for('gone'); ctx.xcom['seen'].push(1)")
     running = zrb.start("main").reaches("in-main")

@@ -9,7 +9,7 @@ from tests.zrb.conftest import Zrb, only
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_cmd_task_behaves_as_in_zrb(zrb: Zrb) -> None:
     """Output of several lines, a template that pops, a command that fails and is retried, a zrb inside a command."""
     zrb.tasks(
@@ -96,7 +96,7 @@ def test_python_tasks_and_subclasses(zrb: Zrb) -> None:
     assert sorted(zrb.ran) == ["plain", "quick", "quick", "slow"]
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_checks_and_a_scaffolder_behave_as_in_zrb(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -143,7 +143,7 @@ def test_checks_and_a_scaffolder_behave_as_in_zrb(zrb: Zrb) -> None:
     assert not made.exists()
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_diamonds_conditions_and_two_tasks_of_one_name(zrb: Zrb) -> None:
     zrb.tasks(
         """

@@ -31,7 +31,7 @@ def finish(zrb: Zrb, *, runs: int = 2) -> None:
 
 
 @pytest.mark.promise(number=21)
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.parametrize("kind", ["plain", "interactive"])
 def test_a_resume_ends_the_command_of_a_killed_zrb(zrb: Zrb, kind: str) -> None:
     tasks(zrb, options="is_interactive=True," if kind == "interactive" else "")

@@ -48,7 +48,7 @@ def test_a_fallback_sees_what_was_left_and_runs_on_every_failure(zrb: Zrb) -> No
 
 
 @pytest.mark.promise(number=0)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_failing_successor_never_leaves_the_session_completed(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -88,7 +88,7 @@ async def server(ctx):
 
 
 @pytest.mark.promise(number=2)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_servers_and_their_checks_run_again_on_resume(zrb: Zrb) -> None:
     zrb.tasks(
         SERVER.replace("MONITOR", "False")
@@ -179,7 +179,7 @@ cli.add_task(BaseTrigger(
 """
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_triggers_handle_each_event_once(zrb: Zrb) -> None:
     zrb.tasks(TRIGGER)
     zrb.start("watch", ZRB_STORE_SESSION="watch").reaches("handled").signal(signal.SIGKILL).done()
@@ -231,7 +231,7 @@ def test_an_event_from_elsewhere_is_handled_once(zrb: Zrb, kind: str) -> None:
     assert zrb.ran == ["handle-x", "handle-a"]
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_scheduler_runs_its_callbacks_as_sessions(zrb: Zrb) -> None:
     zrb.tasks(
         """

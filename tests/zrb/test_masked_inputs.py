@@ -44,7 +44,7 @@ def fail(zrb: Zrb, *args: str) -> None:
 
 
 @pytest.mark.promise(number=9)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_default_that_is_made_of_a_secret_input(zrb: Zrb) -> None:
     fail(zrb)
     assert files_with(zrb, "hunter2") == []

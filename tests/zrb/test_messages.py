@@ -62,7 +62,7 @@ def test_a_completed_session_says_that_its_result_is_stored_and_since_when(zrb: 
     assert zrb.ran == ["extract", "load"]
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_resume_says_what_it_runs_and_skips(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     first = said(zrb.run("etl", "load", code=1, ZRB_STORE_SESSION="night").err)

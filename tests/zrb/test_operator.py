@@ -35,7 +35,7 @@ def locked(ctx):
 
 
 @pytest.mark.promise(number=5)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_stop_interrupts_a_task_that_then_resumes(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     process = zrb.start("load", ZRB_STORE_SESSION="end").reaches("in-load")

@@ -27,7 +27,7 @@ def attempts(zrb: Zrb) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.promise(number=12)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_the_output_of_a_command_is_stored_with_its_attempts(zrb: Zrb) -> None:
     (zrb.folder / "script.sh").write_text(
         r"""
@@ -259,7 +259,7 @@ def test_no_output_is_kept_if_nobody_wants_it(zrb: Zrb) -> None:
 
 
 @pytest.mark.promise(number=12)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_what_is_printed_is_as_without_the_store(zrb: Zrb) -> None:
     zrb.tasks(
         """

@@ -193,7 +193,7 @@ def test_a_task_that_is_gone(zrb: Zrb) -> None:
 
 
 @pytest.mark.promise(number=2)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_the_plan_is_what_runs(zrb: Zrb) -> None:
     """A random graph dies at a random task. Exactly the tasks that the plan lists run."""
     seed = releases().index(zrb.release)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.promise(number=9)
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.parametrize("outcome", ["success", "failure", "kill"])
 def test_secret_inputs_are_not_stored_however_a_task_ends(zrb: Zrb, outcome: str) -> None:
     secret = "hunter2-is-not-enough"
@@ -221,7 +221,7 @@ cli.add_task(CmdTask(name="main", cmd=command, input=PasswordInput("my-key"), re
 
 
 @pytest.mark.promise(number=9)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_secret_input_in_the_command_of_a_step(zrb: Zrb) -> None:
     secret = "it's hunter22222"
     zrb.tasks(STEPS)

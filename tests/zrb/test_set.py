@@ -67,7 +67,7 @@ def live(zrb: Zrb, session: str) -> dict[str, object]:
 
 
 @pytest.mark.slow
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.promise(number=19)
 def test_only_what_has_read_it_runs_again(zrb: Zrb) -> None:
     zrb.tasks(TASKS)

@@ -11,7 +11,7 @@ from tests.zrb.workflows import PAGES, step_attempts, steps_of, told
 
 
 @pytest.mark.promise(number=11)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_retry_continues_inside_the_task(zrb: Zrb) -> None:
     zrb.tasks(
         PAGES

@@ -55,7 +55,7 @@ def killed_amid_the_step(zrb: Zrb, source: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.promise(number=11)
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.parametrize(
     "call",
     [

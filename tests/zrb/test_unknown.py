@@ -24,7 +24,7 @@ oldest_and_newest = only(lambda version: version < (2,) or version >= (3, 28))  
 
 
 @pytest.mark.promise(number=7)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_zrb_that_cannot_be_hooked_runs_as_stock(zrb: Zrb) -> None:
     zrb.tasks("cli.add_task(Task(name='main', action=lambda ctx: 7))")
     (zrb.folder / "future.py").write_text(
@@ -80,7 +80,7 @@ def private_names(node: ast.AST, *, in_class: bool = False) -> Iterator[tuple[st
 
 
 @pytest.mark.slow
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_the_table_has_every_private_name_of_zrb() -> None:
     found = {
         module: [

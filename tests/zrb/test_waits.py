@@ -68,7 +68,7 @@ def tasks(zrb: Zrb, call: str = CALLS["plain"], other: str = "pass") -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.parametrize("call", CALLS)
 def test_it_parks_and_continues(zrb: Zrb, call: str) -> None:
     others_continue = zrb.version >= (2, 69)

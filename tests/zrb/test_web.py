@@ -52,7 +52,7 @@ def status(zrb: Zrb, name: str) -> str:
     return next((one.status for one in zrb.sessions() if one.name == name), "unknown")
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_task_run_by_the_web_server(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     with socket.socket() as probe:

@@ -56,7 +56,7 @@ async def HALF(ctx):
 
 
 @pytest.mark.slow
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_examples_of_zrb_run_verbatim(zrb: Zrb) -> None:
     zrb.tasks(EXAMPLE_CMD + EXAMPLE_TASK, prelude=False)
     assert zrb.run("show-magic-number", ZRB_STORE_SESSION="magic").out.strip() == "42"
@@ -79,7 +79,7 @@ def test_examples_of_zrb_run_verbatim(zrb: Zrb) -> None:
 
 
 @pytest.mark.promise(number=1)
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.smoke
 def test_a_killed_task_is_given_back_and_resumed(zrb: Zrb) -> None:
     zrb.tasks("async def HALF(ctx): await hang('in-load')\n" + CHAIN)
@@ -102,7 +102,7 @@ def test_a_killed_task_is_given_back_and_resumed(zrb: Zrb) -> None:
 
 
 @pytest.mark.promise(number=1)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_retry_finds_what_the_failed_attempt_popped(zrb: Zrb) -> None:
     zrb.tasks(
         """

@@ -41,7 +41,7 @@ def answers(zrb: Zrb, groups: str, how: How) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.promise(number=7)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_every_operation_answers_as_in_stock_zrb(zrb: Zrb) -> None:
     stock, _ = answers(zrb, "as_stock.STOCK", STOCK)
     assert len(stock) > 150
@@ -104,7 +104,7 @@ async def outer(ctx):
 
 
 @pytest.mark.promise(number=7)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_workflow_runs_the_same_stored_or_not(zrb: Zrb) -> None:
     zrb.tasks(UNSTORED)
     stored = zrb.run("main", ZRB_STORE_SESSION="mine").out

@@ -70,7 +70,7 @@ async def triage(ctx):
 
 
 @only(lambda version: version < (2, 69))
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.oldest
 def test_an_older_pydantic_ai_is_named(zrb: Zrb) -> None:
     done = subprocess.run(

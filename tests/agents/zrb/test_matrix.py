@@ -77,7 +77,7 @@ CHANGES: dict[str, tuple[tuple[str, str], str]] = {
 
 
 @pytest.mark.promise(number=11)
-@pytest.mark.every_release
+@pytest.mark.oldest
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_a_resume_pays_after_a_change(agents: Agents, change: str) -> None:
     assert list(ROWS) == list(CHANGES)

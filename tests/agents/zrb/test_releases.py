@@ -21,7 +21,7 @@ KEY: dict[str, Any] = {"OPENAI_API_KEY": "none"}
 
 
 @pytest.mark.promise(number=11)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_tool_that_asks_for_a_retry(agents: Agents) -> None:
     agents.tasks(
         """
@@ -94,7 +94,7 @@ seed >> task
 
 @pytest.mark.promise(number=11)
 @pytest.mark.parametrize(("kind", "end"), [("collapsed", "kill"), ("corrected", "error"), ("shortened", "kill")])
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_refusal_after_which_zrb_sends_another_request_comes_again(agents: Agents, kind: str, end: str) -> None:
     agents.tasks(REFUSED)
     env: dict[str, Any] = {"KIND": kind, "END": end}
@@ -122,7 +122,7 @@ def test_a_refusal_after_which_zrb_sends_another_request_comes_again(agents: Age
 
 
 @pytest.mark.promise(number=11)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_an_overloaded_provider_after_an_approved_call(agents: Agents) -> None:
     """The round that zrb begins anew starts with the calls that were approved."""
     agents.tasks(
@@ -197,7 +197,7 @@ task.once_tools = ["charge"]
 @pytest.mark.parametrize(
     ("name", "tool"), [("SIGINT", "charge"), ("SIGTERM", "charge"), ("SIGINT", "None"), ("SIGINT", "blocking")]
 )
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_what_has_ended_after_a_signal_is_stored(agents: Agents, name: str, tool: str) -> None:
     """Nothing can stop a thread, or a function that blocks the event loop. The next call does not begin."""
     stopped = STOPPED.replace("NAME", name).replace("IN_THREAD", str(tool != "blocking")).replace("TOOL", tool)
@@ -222,7 +222,7 @@ chat = cli.add_task(LLMChatTask(
 
 
 @pytest.mark.promise(number=11)
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_chat_that_is_not_interactive(agents: Agents) -> None:
     agents.tasks(CHAT)
     agents.run("chat", code=-9, ROUNDS="4", **KEY)
@@ -235,7 +235,7 @@ def test_a_chat_that_is_not_interactive(agents: Agents) -> None:
         assert sorted(one.name for one in store.sessions()) == ["off", "s"]
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 def test_a_chat_of_zrb_is_left_alone(agents: Agents) -> None:
     agents.tasks(
         """

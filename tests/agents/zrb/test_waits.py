@@ -15,7 +15,7 @@ task.wait_for_approval = True
 """
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 @on_supported
 @sqlite
 def test_calls_wait_for_an_approval(agents: Agents) -> None:
@@ -61,7 +61,7 @@ unsure.wait_for_approval = True
     assert "approval c0-0" in agents.run("unsure", code=75, ROUNDS="1", ZRB_STORE_SESSION="third")
 
 
-@pytest.mark.every_release
+@pytest.mark.oldest
 @on_supported
 @sqlite
 @pytest.mark.parametrize("waits", [False, True])

@@ -1,99 +1,15 @@
-"""The commands list, show and get."""
+"""The command `show`: its text, its JSON, one queue."""
 
 from __future__ import annotations
-
-import json
-import os
-import re
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from tests.support.commands import Commands
-from tests.support.rows import stop_renewals
-from tests.support.sessions import Broken, etl, parse, parse_lines
+from tests.support.sessions import HEADER, Broken, etl, parse, parse_lines
 from zrb_store import Store
 
 pytestmark = pytest.mark.long_on_postgresql
-
-HEADER = [
-    *("name", "project", "status", "task", "path", "inputs", "created_at", "ended_at", "parent", "forked_from"),
-    "pinned",
-]
-
-
-# -- list
-
-
-@pytest.mark.smoke
-def test_list_tells_each_session_on_one_line(command: Commands, filled: Store) -> None:
-    lines = command.ok("list").splitlines()
-    assert lines[0].split() == ["NAME", "PROJECT", "TASK", "STATUS", "STARTED", "TOOK", "TASKS", "OWNER", "ERROR"]
-    assert [line.split()[:4] for line in lines[1:]] == [
-        ["etl-25", "shop", "report", "completed"],
-        ["etl-24", "shop", "report", "failed"],
-        ["inbox", "-", "-", "open"],
-    ]
-    assert [re.sub(r" +load: .*", "", line).split()[-2] for line in lines[1:]] == ["4/4", "2/4", "-"], "skipped is done"
-    assert "\x1b" not in "".join(lines)
-
-
-def test_list_as_json_has_the_header_fields_and_what_the_table_has(command: Commands, filled: Store) -> None:
-    listed = parse("list", command.ok("list", "--format", "json"))
-    more = ["started_at", "seconds", "task_counts", "owner", "held_by", "dead", "acknowledged_at", "reason"]
-    assert [list(one) for one in listed] == [[*HEADER, *more]] * 3
-    assert parse_lines("header", command.ok("list", "--format", "jsonl")) == listed
-    assert command.ok("list", "--format", "value").split() == [one["name"] for one in listed]
-
-
-CONDITIONS: list[tuple[list[str], list[str]]] = [
-    (["--status", "failed"], ["etl-24"]),
-    (["--status", "open"], ["inbox"]),
-    (["--status", "stale"], []),
-    (["--status", "running"], []),
-    (["--task", "report"], ["etl-25", "etl-24"]),
-    (["--task", "load"], []),
-    (["--since", "1h"], ["etl-25", "etl-24", "inbox"]),
-    (["--since", "0s"], []),
-    (["--limit", "1"], ["etl-25"]),
-    (["--limit", "0"], ["etl-25", "etl-24", "inbox"]),
-    (["--status", "failed", "--task", "report", "--since", "2d", "--limit", "5"], ["etl-24"]),
-]
-
-
-def test_list_shows_what_meets_its_conditions(command: Commands, filled: Store) -> None:
-    for options, names in CONDITIONS:
-        assert (options, command.ok("list", "--format", "value", *options).split()) == (options, names)
-
-
-def test_list_says_that_there_is_more_or_nothing(command: Commands, filled: Store) -> None:
-    assert "--limit 0 for all" in command.ok("list", "--limit", "2")
-    assert "--limit" not in command.ok("list", "--limit", "3")
-    assert command.ok("list", "--status", "interrupted") == "no sessions\n"
-    assert json.loads(command.ok("list", "--status", "interrupted", "--format", "json")) == []
-
-
-def test_a_running_session_has_an_owner_and_a_dead_one_is_stale(command: Commands, filled: Store) -> None:
-    with filled.session("live").run(task="t") as run, run.attempt("t"):
-        assert f"{os.getpid()}@" in command.ok("list", "--status", "running")
-        assert "running" in command.ok("show", "live")
-        # Let the lease expire, as another process sees it after this one was killed.
-        stop_renewals(filled)
-        filled.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = started_at WHERE ended_at IS NULL"))
-        assert command.ok("list", "--status", "stale", "--format", "value") == "live\n"
-        assert command.ok("list", "--status", "running", "--format", "value") == ""
-        document = parse("show", command.ok("show", "live", "--format", "json"))
-        assert (document["status"], document["runs"][0]["status"], document["runs"][0]["ended_at"]) == (
-            "stale",
-            "lost",
-            None,
-        )
-        assert document["tasks"][0]["status"] == document["tasks"][0]["attempts"][0]["status"] == "lost"
-        assert [one.name for one in filled.sessions(status="stale")] == ["live"]
-
-
-# -- show
 
 
 def test_show_has_exactly_the_documented_shape(command: Commands, filled: Store) -> None:
@@ -245,58 +161,3 @@ def test_nothing_stored_reaches_a_terminal_as_a_control_character(command: Comma
         text = "".join(result.out + result.err for result in shown)
     assert all(char.isprintable() or char == "\n" for char in text)
     assert "boo" in text
-
-
-# -- get
-
-
-def test_get_prints_the_newest_live_value_alone(command: Commands, store: Store) -> None:
-    queue = store.session("s").xcom["q"]
-    for value, printed in [
-        ("a text", "a text"),
-        ({"a": [1, None, "é"]}, '{"a":[1,null,"é"]}'),
-        (True, "true"),
-        (None, "null"),
-        (12, "12"),
-        ("", ""),
-        ((1, 2), '{"$":"tuple","v":[1,2]}'),
-        (Path("/srv/report.pdf"), "/srv/report.pdf"),
-        (float("inf"), "inf"),
-    ]:
-        queue.push(value)
-        assert command.ok("get", "s", "q") == f"{printed}\n"
-    found = parse("value", command.ok("get", "s", "q", "--seq", "2", "--format", "json"))
-    assert (found["id"], found["value"]) == ("s/q#2", {"a": [1, None, "é"]})
-    assert parse_lines("value", command.ok("get", "s", "q", "--seq", "2", "--format", "jsonl")) == [found]
-    assert "live" in command.ok("get", "s", "q", "--format", "table")
-
-
-def test_get_any_value_by_seq_and_a_result_though_it_was_taken(command: Commands, filled: Store) -> None:
-    assert command.ok("get", "etl-24", "rows", "--seq", "1") == "1\n"
-    filled.session("etl-25").xcom["load"].clear()
-    assert command("get", "etl-25", "load").code == 3
-    assert command.ok("get", "etl-25", "load", "--result") == '["done",3.5]\n'
-    assert command.ok("get", "etl-25", "load", "--result", "--path", "$[1]") == "3.5\n"
-
-
-@pytest.mark.on_sqlite
-@pytest.mark.parametrize(
-    ("args", "code", "hint"),
-    [
-        (["etl-24", "nothing"], 3, "no queue"),
-        (["etl-24", "rowz"], 3, "did you mean rows?"),
-        (["etl-24", "rows", "--seq", "9"], 3, "etl-24/rows#9"),
-        (["etl-24", "load", "--result"], 3, "has not completed"),
-        (["etl-24", "lood", "--result"], 3, "did you mean load?"),
-        (["etl-24", "rows", "--path", "$.id.x"], 3, "no part $.id.x"),
-        (["etl-24", "rows", "--path", "id"], 2, "not a path"),
-        (["etl-24", "rows", "--result", "--seq", "1"], 2, "exclude"),
-        (["nope", "rows"], 3, "zrb-store list"),
-    ],
-)
-def test_get_has_nothing_on_stdout_when_there_is_none(
-    command: Commands, filled: Store, args: list[str], code: int, hint: str
-) -> None:
-    result = command("get", *args)
-    assert (result.code, result.out) == (code, "")
-    assert hint in result.err
