@@ -19,7 +19,7 @@ import click
 import pytest
 
 from tests.cli.shells import ODD
-from tests.support.commands import Commands
+from tests.support.commands import Commands, without_notices
 from tests.support.sessions import Broken, etl
 from zrb_store import Store, cli, open_store, step
 from zrb_store.cli import completion
@@ -271,7 +271,7 @@ def ask(*words: str, url: str | Path, code: str = MAIN) -> str:
         timeout=600,
         check=False,
     )
-    assert (process.returncode, process.stderr) == (0, "")
+    assert (process.returncode, without_notices(process.stderr)) == (0, "")
     return process.stdout
 
 
