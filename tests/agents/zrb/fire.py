@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -116,7 +117,8 @@ class WarmZrb:
         while status is None:
             assert time.monotonic() < ends, project.output.read_text()
             if kill_when is not None and kill_when():
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it may have ended a moment ago
+                    os.kill(pid, signal.SIGKILL)
                 kill_when = None
             status = self._line(1.0 if kill_when is None else 0.002)
         return int(status), project.output.read_text()
