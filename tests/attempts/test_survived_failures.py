@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,8 @@ from pydantic_ai import ModelHTTPError
 from tests.support.attempts import acting_as
 from tests.support.commands import without_notices
 from zrb_store import Store, step, wait
-from zrb_store.codec import encode, raised
+from zrb_store.codec import classes, encode, raised
+from zrb_store.codec.classes import register_codec
 from zrb_store.errors import InputsDiffer, InvalidArgument, Waiting
 from zrb_store.operations.mark import mark_step
 from zrb_store.queries.give_back import give_back_steps
@@ -362,13 +364,69 @@ def test_the_reason_names_what_is_missing(desk: Desk) -> None:
 
     with pytest.raises(raised.CannotRaise, match=r"no module has its class .*Local"):
         raised.decode_error(raised.encode_error(Local()))
-    with pytest.raises(raised.CannotRaise, match=r"ValueError has what cannot be stored: .*lock"):
+    with pytest.raises(raised.CannotRaise, match=r"ValueError has what cannot be stored, \$\[0\]\[0\]: lock"):
         raised.decode_error(raised.encode_error(ValueError(threading.Lock())))
     text = raised.encode_error(Refused(code=1)).replace('"Refused"', '"Gone"')
     with pytest.raises(raised.CannotRaise, match=rf"its class {__name__}\.Gone is not loaded"):
         raised.decode_error(text)
-    with pytest.raises(raised.CannotRaise):
-        raised.decode_error("{}")
+    with pytest.raises(raised.CannotRaise, match="ValueError is larger than 100 bytes"):
+        raised.decode_error(raised.encode_error(ValueError("x" * 100), limit=100))
+    for damaged, reason in {"{}": r"it cannot be made again \(KeyError\)", "[]": "it is damaged"}.items():
+        with pytest.raises(raised.CannotRaise, match=reason):
+            raised.decode_error(damaged)
+
+
+@dataclass
+class Money:
+    """A class to register."""
+
+    cents: int
+
+
+class WithSlot(Exception):
+    """An error that has an attribute outside of its `__dict__`."""
+
+    __slots__ = ("code",)
+
+    code: int
+
+
+def _private() -> type[Exception]:
+    class Private(Exception):
+        """An error whose class is known by another name than its own."""
+
+    return Private
+
+
+Public = _private()
+
+
+@pytest.mark.promise(number=20)
+def test_an_error_comes_back_with_its_slots_its_cause_and_the_class_of_a_public_name() -> None:
+    error = Public("outer")
+    error.__cause__ = cause = WithSlot("inner")
+    cause.code = 3
+    again = raised.decode_error(raised.encode_error(error))
+    assert (type(again), again.args) == (Public, ("outer",))
+    assert isinstance(again.__cause__, WithSlot)
+    assert (again.__cause__.args, again.__cause__.code) == (("inner",), 3)
+    del cause.code
+    again = raised.decode_error(raised.encode_error(error))
+    assert not hasattr(again.__cause__, "code")
+
+
+@pytest.mark.promise(number=20)
+def test_an_error_is_not_raised_again_where_the_class_of_an_argument_is_not_registered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as first_process:
+        first_process.setattr(classes, "_by_class", dict(classes._by_class))
+        first_process.setattr(classes, "_by_name", dict(classes._by_name))
+        register_codec(Money)
+        stored = raised.encode_error(ValueError(Money(3)))
+        assert raised.decode_error(stored).args == (Money(3),)
+    with pytest.raises(raised.CannotRaise, match="ValueError has what comes back as plain data: register the class"):
+        raised.decode_error(stored)
 
 
 @pytest.mark.promise(number=20)

@@ -63,3 +63,16 @@ def test_get_has_nothing_on_stdout_when_there_is_none(
     result = command("get", *args)
     assert (result.code, result.out) == (code, "")
     assert hint in result.err
+
+
+@pytest.mark.on_sqlite
+def test_get_says_why_what_ran_has_no_result(command: Commands, store: Store) -> None:
+    session = store.session("s")
+    with session.run() as run, run.attempt("load") as attempt:
+        attempt.step("page", int)
+    assert "s/load#1 completed without a result" in command("get", "s", "load", "--result").err
+    with session.run(from_task="load") as run, run.attempt("load"):
+        pass
+    refused = command("get", "s", "load/1", "--result")
+    assert (refused.code, refused.out) == (3, "")
+    assert "step page (s/load/1#1) has completed, and was given back" in refused.err

@@ -17,7 +17,7 @@ from tests.support.postgres import Server
 from tests.support.processes import Child
 from tests.support.proxy import MOMENTS, cut, proxy, through
 from tests.support.rows import faults, states
-from zrb_store import InvalidArgument, Store, ZrbStoreError, open_store
+from zrb_store import AttemptClosed, Delivery, InvalidArgument, Store, ZrbStoreError, open_store
 from zrb_store.operations.values import requeue
 from zrb_store.testing import obey_environment
 
@@ -141,6 +141,34 @@ def test_a_batch_has_no_transaction(store: Store, shop: Shop) -> None:
             delivery.transaction(shop.engine).__enter__()
         delivery.fail()
     assert (shop.orders(), list(queue)) == ([], [1, 2])
+
+
+@BESIDE
+def test_a_delivery_that_has_ended_has_no_transaction(store: Store, shop: Shop) -> None:
+    queue = store.session("inbox").xcom["orders"]
+    queue.extend([1, 2])
+    with store.session("w").run() as run:
+        for delivery, end in zip(run.consume(queue), ("complete", "fail"), strict=False):
+            getattr(delivery, end)()
+            with pytest.raises(AttemptClosed, match=end), delivery.transaction(shop.engine) as (connection, number):
+                load(connection, number)
+    assert (shop.orders(), list(queue)) == ([], [2])
+
+
+@BESIDE
+def test_a_coroutine_needs_an_engine_of_asyncio(store: Store, shop: Shop) -> None:
+    queue = store.session("inbox").xcom["orders"]
+    queue.push(1)
+
+    async def main(delivery: Delivery) -> None:
+        with pytest.raises(InvalidArgument, match="needs an engine of `create_async_engine`, not a Engine"):
+            await delivery.transaction(shop.engine).__aenter__()
+
+    with store.session("w").run() as run:
+        delivery = next(run.consume(queue))
+        asyncio.run(main(delivery))
+        delivery.fail()
+    assert list(queue) == [1]
 
 
 @pytest.mark.unpooled

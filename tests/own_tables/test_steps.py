@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from tests.support.processes import Child
 from tests.support.rows import faults, query
 from zrb_store import InvalidArgument, Store, StoreUnavailable, UnencodableValue, ZrbStoreError, step
 from zrb_store.inspect import resume
+from zrb_store.own_tables import done
 from zrb_store.testing import Crash, crash_at, expire_lease
 
 POINTS = ["step_begin:before", "step_begin:after", "own_tables:before", "own_tables:inside", "own_tables:after"]
 POINTS += ["step_complete:before", "step_complete:after"]
+MYSQL = SimpleNamespace(paramstyle="format", version_info=(2, 0, 0))  # as much of a driver as an engine looks at
 
 pytestmark = [pytest.mark.promise(number=22)]
 
@@ -240,6 +243,7 @@ def test_other_engines_are_refused(store: Store, shop: Shop) -> None:
         (auto, "AUTOCOMMIT"),
         (shop.engine.execution_options(isolation_level="AUTOCOMMIT"), "AUTOCOMMIT"),
         (connection, "not a Connection"),
+        (sa.create_engine("mysql+mysqldb://host/shop", module=MYSQL), "needs PostgreSQL or SQLite, not mysql"),
     ]
     with connection, store.session("s").run() as run, run.attempt("load"):
         for engine, what in wrong:
@@ -265,11 +269,20 @@ def test_its_steps_are_known_although_another_wing_is_missing(
 
 
 @BESIDE
-def test_a_table_of_that_name_with_other_columns_is_refused(store: Store, shop: Shop) -> None:
+@pytest.mark.parametrize(
+    ("columns", "difference"),
+    [
+        ("id INTEGER PRIMARY KEY, result TEXT", "it has no column identity"),
+        (", ".join(f"{column.name} TEXT" for column in done.table().columns), "its primary key differs"),
+    ],
+)
+def test_a_table_of_that_name_that_is_not_ours_is_refused(
+    store: Store, shop: Shop, columns: str, difference: str
+) -> None:
     with shop.engine.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE zrb_store_done (id INTEGER PRIMARY KEY, result TEXT)")
+        connection.exec_driver_sql(f"CREATE TABLE zrb_store_done ({columns})")
     try:
-        refusal = pytest.raises(ZrbStoreError, match="zrb_store_done there is not ours: it has no column identity")
+        refusal = pytest.raises(ZrbStoreError, match=f"zrb_store_done there is not ours: {difference}; rename it")
         with store.session("s").run() as run, run.attempt("load"), refusal:
             step.transaction(shop.engine, "order", load, 1)
         assert shop.orders() == []

@@ -75,8 +75,11 @@ def _tree(error: BaseException, limit: int, depth: int) -> dict[str, JsonValue]:
         content[1]["headers"] = headers
     try:
         encoded = encode(content, limit=limit).data
-    except (UnencodableValue, ValueTooLarge) as problem:
-        raise CannotRaise(f"{cls.__qualname__} has what cannot be stored: {str(problem).partition(' (')[0]}") from None
+    except ValueTooLarge:
+        raise CannotRaise(f"{cls.__qualname__} is larger than {limit:,} bytes") from None
+    except UnencodableValue as problem:
+        part = str(problem).partition(" (")[0].removeprefix("cannot store ")
+        raise CannotRaise(f"{cls.__qualname__} has what cannot be stored, {part}") from None
     inner_trees: list[JsonValue] = [_tree(one, limit, depth) for one in inner]
     tree: dict[str, JsonValue] = {_MODULE: module, _CLASS: name, _CONTENT: to_json(encoded), _INNER: inner_trees}
     try:
