@@ -13,6 +13,7 @@ from alembic import command
 from alembic.config import Config
 
 from tests.support.next_release import ROOT
+from zrb_store.db import migrate
 
 
 def alembic(location: str, *arguments: str, root: Path = ROOT) -> str:
@@ -36,5 +37,7 @@ def alembic_here(location: str, name: str, *arguments: str, **options: bool) -> 
     with pytest.MonkeyPatch.context() as patches:
         patches.chdir(ROOT)
         patches.setenv("ZRB_STORE_URL", location)
-        getattr(command, name)(Config("alembic.ini", output_buffer=told, stdout=told), *arguments, **options)
+        config = Config("alembic.ini", output_buffer=told, stdout=told)
+        config.set_main_option("script_location", str(migrate.folder()))
+        getattr(command, name)(config, *arguments, **options)
     return told.getvalue()

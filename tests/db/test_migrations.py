@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
 
 from tests.db.alembic_runs import alembic, alembic_here
 from tests.support.next_release import NEXT, ROOT
@@ -204,6 +205,24 @@ def test_a_rebuild_keeps_all_of_a_table(tmp_path: Path, add_migration: Callable[
     add_migration(*(f"with rebuild({name!r}): pass" for name in metadata.tables))
     migrate.upgrade(engine)
     assert content() == before
+
+
+def test_alembic_cannot_print_a_rebuild_for_sqlite(tmp_path: Path, add_migration: Callable[..., None]) -> None:
+    location = str(tmp_path / "store.db")
+    migrate.upgrade(engine_of(location))
+    add_migration("with rebuild('zrb_session'): pass")
+    with pytest.raises(CommandError, match="copies a table reads it: use `zrb-store db upgrade --sql`"):
+        alembic_here(location, "upgrade", f"{REVISION}:{NEXT}", sql=True)
+
+
+def test_the_migrations_are_in_the_package_or_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "__file__", str(tmp_path / "zrb_store/db/migrate.py"))
+    with pytest.raises(StoreUnavailable, match=rf"missing beside {tmp_path}/zrb_store: install zrb-store again"):
+        migrate.folder()
+    for folder in (tmp_path / "migrations", tmp_path / "zrb_store/_migrations"):  # an installed one goes first
+        folder.mkdir(parents=True)
+        (folder / "env.py").touch()
+        assert migrate.folder() == folder
 
 
 def test_upgrade_that_would_orphan_rows_is_undone(tmp_path: Path, add_migration: Callable[..., None]) -> None:

@@ -86,6 +86,20 @@ def test_a_statement_timeout_is_called_one(location: str, with_settings: Callabl
         store.database.transact(lambda t: t.driver.execute("SELECT pg_sleep(60)"))
 
 
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ("53200", "is out of space or connections: out of order"),  # out_of_memory
+        ("XX001", "reports an error of its own: out of order"),  # data_corrupted
+        ("42501", "does not allow this: out of order"),  # insufficient_privilege
+    ],
+)
+def test_errors_of_the_server_s_own_are_told_apart(store: Store, state: str, says: str) -> None:
+    raises = f"DO $$ BEGIN RAISE EXCEPTION 'out of order' USING ERRCODE = '{state}'; END $$"
+    with pytest.raises(StoreUnavailable, match=says):
+        store.database.transact(lambda t: t.driver.execute(raises))
+
+
 def test_rows_that_contradict_each_other_are_refused_at_once(
     store: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,6 +137,8 @@ def test_an_engine_of_asyncio_takes_a_coroutine_function(store: Store, shop: Sho
                 step.transaction(engine, "third", load, 1)
             with pytest.raises(InvalidArgument, match="create_async_engine"):
                 await step.transaction(shop.engine, "third", loads, 1)
+            with pytest.raises(InvalidArgument, match=r"task third is a coroutine function: use `with run\.attempt"):
+                run.task.transaction(engine, "third", loads, 1)  # type: ignore[unused-coroutine]
             slow = asyncio.ensure_future(step.transaction(engine, "slow", waits))
             await asyncio.sleep(0.05)
             slow.cancel()

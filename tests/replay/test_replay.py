@@ -194,6 +194,7 @@ def test_a_delivery_is_replayed(store: Store, tmp_path: Path, location: str) -> 
         (["s/task"], 2, "is not of the form SESSION/TASK#N"),
         (["hand/sent#1"], 2, "hand/sent#1 was marked by hand: nothing ran that could run again"),
         (["worker/inbox/files#1"], 3, "worker was run by a Python program"),
+        (["robot/inbox/mails#1"], 65, "the command of session robot has a secret, which is not stored"),
         (["copy/done#1"], 2, "copy/done#1 is a copy in a fork: replay the attempt of session s"),
         (["night/backup#1"], 2, "what night/backup#1 does outside of the store is real, and nobody can be asked"),
         (["night/backup#1", "--pdb"], 2, "are for tasks of zrb: this is a command"),
@@ -218,5 +219,9 @@ def test_what_cannot_be_replayed_is_refused(
         for delivery in run.consume(store.session("inbox").xcom["files"], wait=0):
             with delivery:
                 pass
+    store.session("inbox").xcom["mails"].push("a")
+    consume = ["zrb-store", "consume", "inbox", "mails", "--as", "robot", "--", "curl", "--token=hunter22222"]
+    with store.session("robot").prepare(RunSpec(origin="cli", command=consume)) as run:
+        next(run.consume(store.session("inbox").xcom["mails"], wait=0)).complete()
     ended = command("replay", *words)
     assert (ended.code, said in ended.err) == (code, True), ended

@@ -90,6 +90,9 @@ def test_an_attempt_is_replayed_alone(zrb: Zrb) -> None:
     assert "there is no attempt s/main#1" in refused.err
     refused = zrb.run("replay", "s/load#3", code=1, program="zrb-store")
     assert "only zrb can run tasks: call `zrb xcom` in the folder of its project" in refused.err
+    zrb.tasks(WORKFLOW.replace('name="load"', 'name="loads"'))
+    refused = zrb.run("xcom", "replay", "s/load#3", "--yes", "--key", "abcdef", code=3)
+    assert "task load of session s is no longer in the workflow" in refused.err
     assert zrb.db.read_bytes() == before
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import without_notices
+from tests.support.commands import Commands, without_notices
 from tests.support.next_release import COMMAND
 from zrb_store import InputsDiffer, InvalidArgument, Store, TaskNotFound, step
 from zrb_store.settings import RESUMES, Resumes
@@ -137,3 +137,38 @@ def test_what_a_program_cannot_be_resumed_with(program: Program) -> None:
     code, said = program.resume()
     assert code == 3
     assert "session night was not started by a command of zrb" in said
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize(
+    ("program", "options", "code", "said"),
+    [
+        (["etl.py", "--password=hunter2"], [], 2, "session s needs a secret, which is not stored: start its program"),
+        (["etl.py"], ["--from", "load"], 3, "session s has run no task 'load'"),
+        (["script"], ["--from", "load"], 3, "session s has run no task 'load'"),
+        (["data"], [], 3, "session s was not started by a command of zrb"),
+        (["package/part.py"], [], 3, "session s was not started by a command of zrb"),
+    ],
+    ids=["secret", "no such task", "executable", "not executable", "part of a package"],
+)
+def test_programs_that_cannot_be_started_again(
+    store: Store,
+    command: Commands,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    program: list[str],
+    options: list[str],
+    code: int,
+    said: str,
+) -> None:
+    (tmp_path / "package").mkdir()
+    for name in ("etl.py", "script", "data", "package/__init__.py", "package/part.py"):
+        (tmp_path / name).touch()
+    (tmp_path / "script").chmod(0o755)
+    with monkeypatch.context() as started:
+        started.chdir(tmp_path)
+        started.setattr(sys, "argv", program)
+        with store.session("s").run(task="etl"):
+            pass
+    refused = command("resume", "s", "--plan", *options)
+    assert (refused.code, said in refused.err) == (code, True), refused

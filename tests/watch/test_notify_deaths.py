@@ -22,6 +22,7 @@ from tests.support.runners import hold_a_run
 from tests.support.terminals import MAIN
 from tests.watch.alerts import Told, events
 from zrb_store import InvalidArgument, LeaseLost, Store, StoreUnavailable, open_store
+from zrb_store.operations.values import requeue
 from zrb_store.run import RunSpec
 from zrb_store.watch import notify
 from zrb_store.watch.notify import notify_stale
@@ -181,6 +182,20 @@ class TestDeadValues:
         assert one["VALUE"].splitlines() == [f"inbox/my files#{seq}" for seq in (1, 2, 3)]
         assert "value inbox/my files#1 and 2 more" in one["MESSAGE"]
         assert one["REMEDY"].count("#") == 3
+
+    def test_one_that_was_requeued_meanwhile_is_not_told(
+        self, store: Store, poison: Any, told: Told, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        queue_id = store.session("inbox").xcom.queue_id("my files")
+        with monkeypatch.context() as patched:
+            patched.delenv("ZRB_STORE_NOTIFY")
+            failing(start(store, "worker"), "convert", store.session("inbox").xcom["my files"].pop)
+        notify.notify_dead_values(store.database, [(queue_id, 1), (queue_id, 2)])
+        [one] = told.all()
+        assert one["VALUE"] == "inbox/my files#1"
+        requeue(store.database, ["inbox/my files#1"])
+        notify.notify_dead_values(store.database, [(queue_id, 1), (queue_id, 2)])
+        assert told.all() == [one]
 
     @pytest.mark.promise(number=13)
     def test_who_reclaims_tells_of_the_value_and_of_the_run(

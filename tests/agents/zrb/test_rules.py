@@ -321,6 +321,8 @@ def test_a_wrong_switch_is_refused(agents: Agents) -> None:
     assert "ZRB_STORE_AGENTS is 'of': set it to on or off or private" in agents.run(
         "triage", code=2, ZRB_STORE_AGENTS="of"
     )
+    agents.tasks(plain().rstrip() + '.store_agent = "of"\n')
+    assert """triage.store_agent is 'of': set it to True, False or "private\"""" in agents.run("triage", code=2)
 
 
 def test_prompts_and_answers_may_stay_out_of_the_store(agents: Agents) -> None:
