@@ -209,6 +209,7 @@ def test_rows_that_are_added_by_sql_are_sound(folder: Path) -> None:
 
 FEW_ROWS, MANY_ROWS = 2_500, 7_500  # a few also fill SQLite's page cache and the batches, whose size is fixed
 ALLOWED = 4  # MiB
+NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from it")
 RUN = """
 import json, re, sys
 from pathlib import Path
@@ -296,13 +297,13 @@ def stores(new_location: str, tmp_path: Path, request: pytest.FixtureRequest) ->
         yield urls
 
 
-ON_BOTH = [
+FOR_PROGRAMS = [
     ["show", "a", "--format", "json"],
     ["diff", "a", "b", "--format", "json"],
     ["log", "a", "--format", "json"],
     ["list", "--limit", "0", "--format", "json"],
 ]
-ON_SQLITE = [  # the same statements, but other output
+FOR_PEOPLE = [  # the same statements, but other output
     ["show", "a"],
     ["show", "a", "--steps"],
     ["show", "a", "--format", "jsonl"],
@@ -318,18 +319,30 @@ ON_SQLITE = [  # the same statements, but other output
 ]
 
 
+def grown(stores: tuple[str, str], commands: list[list[str]]) -> dict[str, float]:
+    """Return the commands that take more memory in the store with many rows, in MiB."""
+    few, many = (peaks(url, *commands) for url in stores)
+    more = {" ".join(command): much - little for command, little, much in zip(commands, few, many, strict=True)}
+    return {command: much for command, much in more.items() if much > ALLOWED}
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")
+@NEEDS_PROC
 @pytest.mark.long_on_postgresql
 def test_reading_takes_as_much_memory_for_many_as_for_few(stores: tuple[str, str]) -> None:
-    commands = ON_BOTH + (ON_SQLITE if "://" not in stores[0] else [])
-    few, many = (peaks(url, *commands) for url in stores)
-    grown = {" ".join(command): more - less for command, less, more in zip(commands, few, many, strict=True)}
-    assert {command: more for command, more in grown.items() if more > ALLOWED} == {}
+    assert grown(stores, FOR_PROGRAMS) == {}
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")
+@NEEDS_PROC
+@pytest.mark.long
+@pytest.mark.parametrize("new_location", ["sqlite"], indirect=True)
+def test_what_is_printed_for_people_takes_no_more_either(stores: tuple[str, str]) -> None:
+    assert grown(stores, FOR_PEOPLE) == {}
+
+
+@pytest.mark.slow
+@NEEDS_PROC
 def test_a_terminal_takes_no_more_either(tmp_path: Path) -> None:
     path = str(tmp_path / "store.db")
     with open_store(path) as store:

@@ -78,6 +78,12 @@ def test_the_core_works_without_it(wing: str, tmp_path: Path) -> None:
         run.task("count", len, "abc")
     assert "completed" in copy.command("show", "s").stdout
     assert copy.command("doctor").returncode == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("wing", wings.NAMES)
+def test_the_core_passes_its_smoke_tests_without_it(wing: str, tmp_path: Path) -> None:
+    copy = Copy([wing], tmp_path)
     smoke = [path for path in copy.tests if "mark.smoke" in Path(path).read_text("utf-8")]
     assert copy.test("-m", "smoke", "-k", "not postgresql and not wheel", *smoke) > 9
 
