@@ -26,6 +26,7 @@ from tests.support import next_release, pgbouncer, postgres
 from tests.support.commands import Commands
 from tests.support.programs import refuse, require
 from tests.support.statements import built_again
+from zrb_store import masking
 from zrb_store.db import migrate, patience
 from zrb_store.db.clock import Clock
 from zrb_store.db.clock import clock as process_clock
@@ -102,6 +103,12 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if SERVER in config.stash:
         config.stash[SERVER].close()
+
+
+@pytest.fixture(autouse=True)
+def _no_remembered_secrets() -> None:
+    """Forget the secrets of the tests before: a process remembers them until it ends."""
+    masking._remembered.clear()
 
 
 @pytest.fixture(scope="session")

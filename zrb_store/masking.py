@@ -319,11 +319,17 @@ def ends_amid_secret(text: str) -> bool:
     # What came next would be masked, too. But a prompt such as `Password: ` shows what a program waits for.
     if not text.rstrip().endswith(":") and mask_printed(f"{text}0123456789").endswith(MASK):
         return True
-    text = mask_remembered(text).lower()
-    for secret in map(str.lower, _remembered):
-        if any(text.endswith(secret[:length]) for length in range(1, len(secret))):
-            return True
-    return False
+    text = text.lower()
+    places = [
+        len(text) - length
+        for secret in map(str.lower, _remembered)
+        for length in range(1, len(secret))
+        if text.endswith(secret[:length])
+    ]
+    # Not what lies within a complete secret. But where a complete one begins, a longer one may begin, too.
+    complete = pattern_of(frozenset(_remembered)).finditer(text) if places else ()
+    hidden = {place for match in complete for place in range(match.start() + 1, match.end())}
+    return not hidden.issuperset(places)
 
 
 COVER = "\ufdd0"

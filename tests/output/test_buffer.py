@@ -99,6 +99,22 @@ def test_the_beginning_of_a_secret_waits_for_its_end(monkeypatch: pytest.MonkeyP
     assert "hunt" not in text.lower()
 
 
+def test_a_secret_that_may_be_the_beginning_of_another_waits_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    remember("hunter2", "hunter2-secret-value", "abab")
+    now = time.time()
+    printed = OutputBuffer(1000)
+    printed.add("stdout", "key: hunter2-secret")
+    monkeypatch.setattr(time, "time", lambda: now + 10)
+    assert printed.take(all_of_it=False).lines == []
+    printed.add("stdout", "-value, others: hunter2")
+    monkeypatch.setattr(time, "time", lambda: now + 20)
+    assert printed.take(all_of_it=False).lines == []
+    printed.add("stdout", " and abab")
+    monkeypatch.setattr(time, "time", lambda: now + 30)
+    ((_, _, text),) = printed.take(all_of_it=False).lines
+    assert text == "key: ***, others: *** and ***", "at once: the ab at its end begins no other secret"
+
+
 def test_a_line_has_the_time_of_its_beginning() -> None:
     printed = OutputBuffer(1000)
     printed.add("stdout", b"begun ")

@@ -18,11 +18,6 @@ from zrb_store.masking import MASK, ends_amid_secret, mask_command, mask_named, 
 pytestmark = pytest.mark.long_on_postgresql
 
 
-@pytest.fixture(autouse=True)
-def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masking, "_remembered", set())
-
-
 @pytest.mark.parametrize(
     "word",
     [
@@ -277,9 +272,9 @@ SECRETS = [
 
 
 @pytest.mark.parametrize("how", QUOTED)
-def test_a_remembered_secret_however_it_is_quoted(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remembered_secret_however_it_is_quoted(how: str) -> None:
     for secret in SECRETS:
-        monkeypatch.setattr(masking, "_remembered", set())
+        masking._remembered.clear()
         assert_is_masked(secret, how)
 
 

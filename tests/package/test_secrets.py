@@ -29,11 +29,6 @@ pytestmark = pytest.mark.long_on_postgresql
 PASSWORD = "Zk7-hunter"
 
 
-@pytest.fixture(autouse=True)
-def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masking, "_remembered", set())
-
-
 @pytest.fixture
 def secret_url(new_postgres: str) -> str:
     """The URL of an empty store, with passwords in several parts. The server of the tests requires none."""

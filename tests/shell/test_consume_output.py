@@ -54,8 +54,7 @@ def test_the_end_of_a_flood_is_kept(commands: Commands) -> None:
     assert len(long_line) < 250
 
 
-def test_secrets_that_a_command_prints_are_masked(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masking, "_remembered", set())
+def test_secrets_that_a_command_prints_are_masked(commands: Commands) -> None:
     masking.remember("s3cret")
     outcome = commands.sh("echo the password is s3cret >&2; exit 1")
     assert (outcome.error, outcome.output) == ("sh exited with 1: the password is ***", "the password is ***\n")

@@ -166,7 +166,6 @@ class TestItsCommand:
     def test_no_line_of_a_secret_is_in_the_warning(
         self, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(masking, "_remembered", set())
         masking.remember("al1ce\nhunter2")
         monkeypatch.setenv("ZRB_STORE_NOTIFY", r"printf 'al1ce\nhunter2'; exit 1")
         fail(store)
