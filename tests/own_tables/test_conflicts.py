@@ -15,7 +15,7 @@ from tests.support.processes import Child
 from tests.support.proxy import MOMENTS, cut, proxy, through
 from tests.support.rows import faults, query
 from zrb_store import InvalidArgument, Store, StoreUnavailable, ZrbStoreError, step
-from zrb_store.own_tables import once
+from zrb_store.own_tables import done, once
 from zrb_store.xcom import current_attempt
 
 SERVER = pytest.mark.parametrize("arrangement", ["sqlite+postgresql"], indirect=True)
@@ -184,6 +184,22 @@ def test_a_role_that_may_not_make_the_table_is_told_how(store: Store, shop: Shop
             step.transaction(engine, "order", load, 1)
     finally:
         postgres_admin.execute(f"REVOKE ALL ON SCHEMA {schema} FROM clerk; DROP ROLE clerk")
+
+
+@SERVER
+def test_another_transaction_that_makes_the_table_is_awaited(
+    store: Store, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL would wait for it without end: its program may have been stopped."""
+    waits = pytest.raises(StoreUnavailable, match=f"makes the table {done.NAME} .* and is still open: .* names it")
+    with store.session("s").run() as run, run.attempt("load"):
+        with shop.engine.begin() as other:
+            done.create(other)
+            with monkeypatch.context() as patched, waits:
+                patched.setattr(store.database, "timeout", 0.2)
+                step.transaction(shop.engine, "order", load, 1)
+        assert step.transaction(shop.engine, "order", load, 1) == 1
+    assert shop.orders() == [1]
 
 
 def hold_the_lock(pipe: Any, path: str) -> None:

@@ -23,6 +23,8 @@ from zrb_store.own_tables.guard import has_ended, hook
 _CONFLICTS = ("40001", "40P01")  # SQLSTATEs of a serialization failure and of a deadlock
 # SQLSTATEs of a connection that was lost, and of one that the server cannot take at the moment.
 _GONE = ("08", "57P", "25P03", "25P04", "53300")
+_LOCKED = "55P03"  # the SQLSTATE of a lock that was not got in time
+_FIND_OPEN = "`SELECT pid, query FROM pg_stat_activity WHERE state LIKE 'idle in%'` names it"
 _PAUSE = 0.05  # seconds
 
 
@@ -90,17 +92,34 @@ class UserDatabase:
         driver = connection.connection.driver_connection
         return has_ended(connection) and getattr(driver, "isolation_level", "") is None
 
-    def make_table(self) -> None:
-        """Make `zrb_store_done` unless it is there; say what to do if that is not allowed."""
+    def make_table(self, patience: Patience) -> None:
+        """Make `zrb_store_done` unless it is there; say what to do if that is not allowed.
+
+        While another transaction makes it and does not end, wait as long as operations of the store wait.
+        """
+        wait = DatabaseWait(self, patience)
+        while not self._made_table():
+            if not wait.pause():
+                end = self._writer() if self.is_sqlite else _FIND_OPEN
+                raise StoreUnavailable(
+                    f"{self._what} waits for another transaction, which makes the table {done.NAME} in {self.name} and "
+                    f"is still open: {end}"
+                )
+
+    def _made_table(self) -> bool:
+        """Return False if the table cannot be made until another transaction has ended."""
         try:
             with self.engine.connect() as connection:
                 if done.is_missing(connection):
                     done.create(connection)
                     connection.commit()
+                return True
         except sa.exc.DBAPIError as error:
+            if self.is_conflict(error) or _state(_driver_error(error)) == _LOCKED:
+                return False
             with contextlib.suppress(sa.exc.DBAPIError), self.engine.connect() as connection:
                 if not done.is_missing(connection):
-                    return  # another process has just made it
+                    return True  # another process has just made it
             raise ZrbStoreError(
                 f"{self._what} needs the table {done.NAME} in {self.name}, and may not make it "
                 f"({self.reason(error)}): run `zrb-store db own-tables URL` as a role that may"

@@ -100,7 +100,9 @@ _made: dict[tuple[str, str], sa.TextClause] = {}
 
 
 def create(connection: sa.Connection) -> None:
-    """Make the table unless there is one."""
+    """Make the table unless there is one. In PostgreSQL, do not wait for another transaction that makes it."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '50ms'")
     connection.execute(sa.schema.CreateTable(table(), if_not_exists=True))
 
 

@@ -162,7 +162,7 @@ class Once:
         """Decide after an error before anything has run: return to try again, or raise one."""
         database = self._database
         if database.is_missing(error):
-            database.make_table()
+            database.make_table(self._patience)
         elif database.is_gone(error):
             unknown = "; whether it was committed is not known: the next attempt finds out"
             wait.for_answer(error, self._what, unknown * self.is_unknown)

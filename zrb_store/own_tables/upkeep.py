@@ -11,6 +11,7 @@ from zrb_store.db.core import sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.engine import Database
 from zrb_store.db.location import shown_url, store_url
+from zrb_store.db.patience import Patience
 from zrb_store.db.transaction import first_column
 from zrb_store.errors import InvalidArgument, StoreMissing, StoreUnavailable
 from zrb_store.own_tables import done
@@ -47,7 +48,7 @@ def make_table(location: str) -> bool:
         with database.engine.connect() as connection:
             if not done.is_missing(connection):
                 return False
-        database.make_table()
+        database.make_table(Patience(database.name, read_only=False))
         return True
 
 
