@@ -199,12 +199,13 @@ def test_gathered_agents_of_which_one_fails(desk: Desk) -> None:
     async def program() -> list[Any]:
         agents = [desk.agent(name) for name in ("a", "b", "c")]
         found = await asyncio.gather(*map(ask, agents), return_exceptions=True)
+        found.append(await ask(desk.agent("next")))  # which shows that the program has survived the failure
         desk.die()
         return [type(one).__name__ if isinstance(one, Exception) else one for one in found]
 
     desk.broken["b 0"] = unavailable()
     desk.cut_off(program)
-    assert desk.run(program) == ["a done", "ModelHTTPError", "c done"]
+    assert desk.run(program) == ["a done", "ModelHTTPError", "c done", "next done"]
     assert desk.paid == []
 
 
