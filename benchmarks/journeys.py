@@ -37,8 +37,10 @@ def begin():
 def end():
     sys.setprofile(None)
     threading.setprofile(None)
+    # A copy: threads that began before go on, and are observed.
+    ran = json.dumps(sorted((name[len(package):], function) for name, function in functions.copy()))
     with open(os.environ["COUNTED"], "w") as file:
-        json.dump(sorted((name[len(package):], function) for name, function in functions), file)
+        file.write(ran)
 """
 
 TASKS = """
@@ -93,7 +95,10 @@ def counted(folder: Path, code: str, **settings: str) -> Ran:
     result = folder / "counted.json"
     result.unlink(missing_ok=True)
     environ = {**os.environ, "ZRB_STORE_URL": str(folder / "runs.db"), "COUNTED": str(result), **settings}
-    subprocess.run([sys.executable, "-c", OBSERVER + code], cwd=folder, env=environ, capture_output=True, check=False)
+    argv = [sys.executable, "-c", OBSERVER + code]
+    done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+    if not result.exists():  # a command may fail, and has its functions then
+        raise RuntimeError(f"nothing was observed: {done.stderr}")
     return [(file, function) for file, function in json.loads(result.read_text())]
 
 

@@ -36,16 +36,13 @@ def test_every_connection_has_the_application_name(location: str, postgres_admin
         assert found is not None
         return int(found[0])
 
-    before = lease.set_duration(0.4)
-    try:
-        with (
-            open_store(f"{location}&application_name=nightly%20etl") as store,
-            store.session("flow").run() as run,
-            run.attempt("load"),
-        ):
-            wait_until(lambda: sessions() == 2, lambda: f"{sessions()} connections have the name")
-    finally:
-        lease.set_duration(before)
+    with (
+        open_store(f"{location}&application_name=nightly%20etl") as store,
+        store.session("flow").run() as run,
+        run.attempt("load"),
+    ):
+        lease.set_duration(60.0)  # renews all leases now
+        wait_until(lambda: sessions() == 2, lambda: f"{sessions()} connections have the name")
 
 
 @pytest.mark.parametrize("options", ["connect_timeout=2", "connect_timeout=2&host=127.0.0.1:{port}"])

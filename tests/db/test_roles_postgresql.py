@@ -196,12 +196,13 @@ def test_a_role_that_may_have_one_connection(
 ) -> None:
     """The lease is then renewed over the connection of the tasks."""
     with open_store(with_settings(location, "LOGIN CONNECTION LIMIT 1")) as store, caplog.at_level(logging.ERROR):
-        before = lease.set_duration(0.4)
+        before = lease.duration_in_micros() / 1e6
         try:
             with store.session("flow").run() as run, run.attempt("load"):
                 seen: set[int] = set()
 
                 def is_renewed() -> bool:
+                    lease.set_duration(9.0)  # renews all leases now; a connection is awaited for a third of it
                     store.session("flow").xcom["q"].push(len(seen))
                     rows = store.database.operate(lambda t: t.driver.execute("SELECT lease_expires_at FROM zrb_run"))
                     seen.add(rows.fetchone()[0])
