@@ -1,4 +1,4 @@
-"""Reports of sessions: their document, and sessions for it that are large, or full of markup."""
+"""Reports of sessions: their document and what they say, and sessions for it that are large, or full of markup."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import contextlib
 import gzip
 import json
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -47,6 +48,13 @@ class Document(HTMLParser):
         (text,) = (text for tag, text in self.raw if text.startswith("H4sI"))  # gzip in base64
         found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(text)))
         return found
+
+
+def plain(page: str) -> str:
+    """Return what a report says, with its data, but without the scripts and styles that are the same in all."""
+    packed = re.search(r'id="description">([^<]+)', page)
+    page = re.sub(r"(?s)<(script|style)\b.*?</\1>", "", page)
+    return page + (gzip.decompress(base64.b64decode(packed[1])).decode() if packed else "")
 
 
 def hostile_session(store: Store) -> None:

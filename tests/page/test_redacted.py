@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import gzip
 import json
-import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.page.documents import plain
 from tests.support.commands import Commands
 from tests.support.scripts import Scripts
 from tests.support.sessions import check
@@ -114,13 +112,6 @@ def within(text: str) -> Iterator[str]:
         for key, item in leaves(json.loads(text)):
             yield key
             yield str(item)
-
-
-def plain(page: str) -> str:
-    """Return what a report says, with its data, but without the scripts and styles that are the same in all."""
-    packed = re.search(r'id="description">([^<]+)', page)
-    page = re.sub(r"(?s)<(script|style)\b.*?</\1>", "", page)
-    return page + (gzip.decompress(base64.b64decode(packed[1])).decode() if packed else "")
 
 
 @pytest.mark.slow
