@@ -131,7 +131,7 @@ class Queue:
         dead = [item for item in self.items if item.state == "dead"]
         for item in dead:
             item.returns.append((None, reason, 0))
-            item.state, item.deliveries, item.delayed = "live", 0, False
+            item.state, item.deliveries = "live", 0
         return len(dead)
 
     def delivered_to(self, actor: Actor) -> list[Item]:
@@ -160,9 +160,11 @@ def undo(queues: Sequence[Queue], actor: Actor, reason: str) -> None:
                 item.deliveries += item in counted
                 item.returns.append((actor.name, reason, item.deliveries if item in counted else None))
                 item.state = "retracted" if item.orphaned or item.pusher is actor else "live"
-                if item.state == "live" and item in counted and queue.limit and item.deliveries >= queue.limit:
-                    item.state = "dead"
-                item.delayed = queue.retries and item in counted and not actor.name.startswith(f"{queue.session}/")
+                if item.state == "live" and item in counted:
+                    if queue.limit and item.deliveries >= queue.limit:
+                        item.state = "dead"
+                    else:
+                        item.delayed = queue.retries and not actor.name.startswith(f"{queue.session}/")
                 item.holder, item.orphaned = None, False
             elif item.pusher is actor:
                 if item.state in ("live", "dead"):
